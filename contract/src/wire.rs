@@ -1,0 +1,407 @@
+//! The messages between sidecar and operator, and the one encoding of a value on the wire.
+//!
+//! A message is JSON, preceded by its length; values follow as length-prefixed bytes and never pass through serde:
+//!
+//! ```text
+//! u32 length | message (JSON) | u16 count | count x (u32 length | value)        integers big-endian
+//! ```
+//!
+//! Each request is one HTTP/2 POST. Every request names [`WIRE_VERSION`]; the operator speaks that and the one before.
+//! Unknown versions, fields and tags are refused: what is not understood may have been a condition.
+//! `/v1/control`, the messages `stop` and `stopped` and the acknowledgement `aborted` are reserved for telling sidecars
+//! of a stop before their renewals do.
+
+use std::time::Duration;
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use crate::{
+    address::Networks,
+    domain_lock::DomainLock,
+    material::HeaderMaterial,
+    place::MAX_PLACES,
+    plaintext::{MAX_VALUE_BYTES, Plaintext},
+    refusal::Refusal,
+    template::MAX_TEMPLATE_SECRETS,
+    upstream::{Ports, Upstream},
+};
+
+/// The version spoken here.
+pub const WIRE_VERSION: u16 = 1;
+
+/// The oldest version the operator still speaks.
+pub const OLDEST_WIRE_VERSION: u16 = 1;
+
+/// T: a grant lets a call begin within this time of sending its ask, and a renewal lets it go on for as long.
+pub const GRANT_TERM: Duration = Duration::from_secs(2);
+
+/// Where a sidecar enrols: [`Enrol`] in, [`EnrolAnswer`] out. The one path that needs no client certificate.
+pub const ENROL_PATH: &str = "/v1/enrol";
+/// Where a sidecar asks: [`Ask`] in, [`Answer`] out.
+pub const ASK_PATH: &str = "/v1/ask";
+/// Where a sidecar renews: [`Renew`] in, [`RenewAnswer`] out.
+pub const RENEW_PATH: &str = "/v1/renew";
+
+/// The name in the operator's serving certificate.
+pub const OPERATOR_SERVER_NAME: &str = "operator.keylend.internal";
+/// The port the operator serves sidecars on.
+pub const OPERATOR_PORT: u16 = 8443;
+
+/// The longest JSON message, in bytes.
+pub const MAX_MESSAGE_BYTES: usize = 256 * 1024;
+/// The most values one answer carries.
+pub const MAX_VALUES: usize = MAX_PLACES * MAX_TEMPLATE_SECRETS;
+/// The most calls one [`Renew`] carries.
+pub const MAX_RENEWED_CALLS: usize = 256;
+
+/// One call's name, in rows, grants and renewals.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CallId(pub Uuid);
+
+/// W3C Trace Context identifiers, lower-case hexadecimal: 32 and 16 digits. They join an audit row with its upstream hit.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Trace {
+    /// The trace the call belongs to.
+    pub trace_id: String,
+    /// The call itself: fresh for each.
+    pub span_id: String,
+}
+
+/// Where a call wants to go.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Target {
+    /// URL mode: a Route of the caller's namespace.
+    Route(String),
+}
+
+/// A question before each call: may I, and with what?
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Ask {
+    /// See [`WIRE_VERSION`].
+    pub version: u16,
+    /// The call.
+    pub call: CallId,
+    /// Its trace.
+    pub trace: Trace,
+    /// Where to.
+    pub target: Target,
+    /// The request's method.
+    pub method: String,
+    /// The path after the route, without the query.
+    pub path: String,
+}
+
+/// The answer to an [`Ask`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Answer {
+    /// Go ahead. The values the parts point at follow the message.
+    Granted(Box<Granted>),
+    /// No.
+    Refused(Refusal),
+}
+
+/// What a grant says, but for the values.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Granted {
+    /// The call may begin within so many milliseconds of *sending* its ask; at most [`GRANT_TERM`].
+    pub begin_within_ms: u64,
+    /// The one destination.
+    pub destination: Upstream,
+    /// What the owners approved, one entry a share; the sidecar permits again by every one of them.
+    pub permits: Vec<Permit>,
+    /// The fields to write.
+    pub headers: Vec<HeaderMaterial>,
+}
+
+/// One share's hold on a call: losing it cuts the call.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Permit {
+    /// The share's UID.
+    pub share: String,
+    /// Its generation when it was read; with the UID it parts connection pools.
+    pub generation: i64,
+    /// The hosts.
+    pub lock: DomainLock,
+    /// The ports.
+    pub ports: Ports,
+    /// The networks beside the public addresses.
+    pub networks: Networks,
+    /// Who may vouch for the upstream.
+    pub anchors: Anchors,
+}
+
+/// The certificate authorities that may vouch for an upstream.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Anchors {
+    /// The public ones built into the sidecar.
+    Public,
+    /// The owner's, as PEM, instead of the public ones.
+    Pem(String),
+}
+
+/// Open calls that want to go on.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Renew {
+    /// See [`WIRE_VERSION`].
+    pub version: u16,
+    /// At most [`MAX_RENEWED_CALLS`].
+    pub calls: Vec<OpenCall>,
+}
+
+/// One open call: its ask, and what was granted then.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OpenCall {
+    /// The ask as it was.
+    pub ask: Ask,
+    /// Where the call went.
+    pub destination: Upstream,
+    /// The UIDs of the shares that hold it, in the order of the grant.
+    pub shares: Vec<String>,
+}
+
+/// The answer to a [`Renew`]: a verdict a call, in the same order.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RenewAnswer {
+    /// One for each call.
+    pub verdicts: Vec<Verdict>,
+}
+
+/// What becomes of one open call.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Verdict {
+    /// It may go on for so many milliseconds after *sending* the renewal; at most [`GRANT_TERM`].
+    Held(u64),
+    /// Cut it now.
+    Cut(Refusal),
+}
+
+/// A sidecar's proof of which container it is.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Enrol {
+    /// See [`WIRE_VERSION`].
+    pub version: u16,
+    /// The projected service account token of our audience.
+    pub token: String,
+    /// The container's public key: `SubjectPublicKeyInfo` (RFC 5280), DER in base64.
+    pub public_key: String,
+    /// ECDSA P-256 SHA-256 signature (ASN.1, base64) over [`enrolment_statement`], by that key.
+    pub proof: String,
+}
+
+/// The answer to an [`Enrol`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum EnrolAnswer {
+    /// The certificate chain, leaf first, DER in base64, and how long it is valid.
+    Enrolled {
+        /// Leaf first.
+        chain: Vec<String>,
+        /// Seconds from now.
+        valid_for_seconds: u64,
+    },
+    /// No, or not yet.
+    Refused(Refusal),
+}
+
+/// Why bytes are not a message.
+#[derive(Debug, thiserror::Error)]
+pub enum WireError {
+    /// Shorter or longer than its own lengths say, or beyond a bound.
+    #[error("reading a message: its lengths are wrong")]
+    Framing,
+    /// The JSON is not this message. The cause is left out: it may quote the input.
+    #[error("reading a message: it has not the expected form")]
+    Form,
+    /// A value that is none.
+    #[error("reading a message: a value is not one")]
+    Value,
+    /// The message could not be written.
+    #[error("writing a message: it is too large")]
+    TooLarge,
+}
+
+/// What an enrolling key signs: so that a token cannot be presented with somebody else's key.
+#[must_use]
+pub fn enrolment_statement(token: &str, public_key: &[u8]) -> Vec<u8> {
+    let mut statement = b"keylend enrolment v1\0".to_vec();
+    statement.extend_from_slice(&(public_key.len() as u64).to_be_bytes());
+    statement.extend_from_slice(public_key);
+    statement.extend_from_slice(token.as_bytes());
+    statement
+}
+
+/// Reads base64 as it stands in messages.
+///
+/// # Errors
+/// [`WireError::Form`].
+pub fn base64_bytes(text: &str) -> Result<Vec<u8>, WireError> {
+    BASE64_STANDARD.decode(text).map_err(|_| WireError::Form)
+}
+
+/// Writes base64 as it stands in messages.
+#[must_use]
+pub fn base64_text(bytes: &[u8]) -> String {
+    BASE64_STANDARD.encode(bytes)
+}
+
+/// Decides whether `version` is spoken here.
+///
+/// # Errors
+/// [`Refusal::WireVersionUnknown`].
+pub fn speak(version: u16) -> Result<(), Refusal> {
+    if (OLDEST_WIRE_VERSION..=WIRE_VERSION).contains(&version) {
+        Ok(())
+    } else {
+        Err(Refusal::WireVersionUnknown)
+    }
+}
+
+/// Writes a message and its values.
+///
+/// # Errors
+/// [`WireError::TooLarge`] beyond [`MAX_MESSAGE_BYTES`] or [`MAX_VALUES`].
+pub fn encode<M: Serialize>(message: &M, values: &[Plaintext]) -> Result<Zeroizing<Vec<u8>>, WireError> {
+    let json = serde_json::to_vec(message).map_err(|_| WireError::Form)?;
+    if json.len() > MAX_MESSAGE_BYTES || values.len() > MAX_VALUES {
+        return Err(WireError::TooLarge);
+    }
+    let lengths: usize = values.iter().map(|value| 4 + value.expose(<[u8]>::len)).sum();
+    // The exact length at once: a growing buffer would leave copies of values behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(4 + json.len() + 2 + lengths));
+    push_prefixed(&mut bytes, &json)?;
+    bytes.extend_from_slice(&u16::try_from(values.len()).map_err(|_| WireError::TooLarge)?.to_be_bytes());
+    for value in values {
+        value.expose(|value| push_prefixed(&mut bytes, value))?;
+    }
+    Ok(bytes)
+}
+
+/// Reads a message and its values; every byte must be accounted for.
+///
+/// # Errors
+/// [`WireError`]; nothing is returned in part.
+pub fn decode<M: DeserializeOwned>(bytes: &[u8]) -> Result<(M, Vec<Plaintext>), WireError> {
+    let mut rest = bytes;
+    let json = take_prefixed(&mut rest, MAX_MESSAGE_BYTES)?;
+    let message = serde_json::from_slice(json).map_err(|_| WireError::Form)?;
+    let (count, mut rest) = rest.split_first_chunk::<2>().ok_or(WireError::Framing)?;
+    let count = usize::from(u16::from_be_bytes(*count));
+    if count > MAX_VALUES {
+        return Err(WireError::Framing);
+    }
+    let mut values = Vec::with_capacity(count);
+    for _ in 0..count {
+        let value = Zeroizing::new(take_prefixed(&mut rest, MAX_VALUE_BYTES)?.to_vec());
+        values.push(Plaintext::parse(value).map_err(|_| WireError::Value)?);
+    }
+    if rest.is_empty() { Ok((message, values)) } else { Err(WireError::Framing) }
+}
+
+fn push_prefixed(bytes: &mut Vec<u8>, part: &[u8]) -> Result<(), WireError> {
+    let length = u32::try_from(part.len()).map_err(|_| WireError::TooLarge)?;
+    bytes.extend_from_slice(&length.to_be_bytes());
+    bytes.extend_from_slice(part);
+    Ok(())
+}
+
+fn take_prefixed<'a>(rest: &mut &'a [u8], most: usize) -> Result<&'a [u8], WireError> {
+    let (length, after) = rest.split_first_chunk::<4>().ok_or(WireError::Framing)?;
+    let length = usize::try_from(u32::from_be_bytes(*length)).map_err(|_| WireError::Framing)?;
+    if length > most || length > after.len() {
+        return Err(WireError::Framing);
+    }
+    let (part, after) = after.split_at(length);
+    *rest = after;
+    Ok(part)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn ask() -> Ask {
+        Ask {
+            version: WIRE_VERSION,
+            call: CallId(Uuid::from_u128(7)),
+            trace: Trace { trace_id: "0".repeat(32), span_id: "0".repeat(16) },
+            target: Target::Route("stripe".into()),
+            method: "POST".into(),
+            path: "/v1/charges".into(),
+        }
+    }
+
+    #[test]
+    fn a_message_and_its_values_arrive_as_they_were_sent() {
+        let value = Plaintext::parse(Zeroizing::new(b"kl-test-value".to_vec())).unwrap();
+        let bytes = encode(&ask(), &[value]).unwrap();
+        let (message, values) = decode::<Ask>(&bytes).unwrap();
+        assert_eq!(message, ask());
+        assert!(values[0].expose(|v| v == b"kl-test-value"));
+        assert_eq!(values.len(), 1);
+    }
+
+    #[test]
+    fn every_byte_must_be_accounted_for() {
+        let value = Plaintext::parse(Zeroizing::new(b"kl-test-value".to_vec())).unwrap();
+        let bytes = encode(&ask(), &[value]).unwrap();
+        for length in 0..bytes.len() {
+            assert!(decode::<Ask>(&bytes[..length]).is_err(), "{length}");
+        }
+        let mut longer = bytes.to_vec();
+        longer.push(0);
+        assert!(matches!(decode::<Ask>(&longer), Err(WireError::Framing)));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused() {
+        let with = |text: &str| {
+            let mut bytes = u32::try_from(text.len()).unwrap().to_be_bytes().to_vec();
+            bytes.extend_from_slice(text.as_bytes());
+            bytes.extend_from_slice(&[0, 0]);
+            decode::<Ask>(&bytes).is_err()
+        };
+        let json = serde_json::to_string(&ask()).unwrap();
+        assert!(!with(&json));
+        assert!(with(&json.replacen('{', r#"{"onlyIf":"monday","#, 1)));
+        assert!(with(&json.replace(r#""route""#, r#""host""#)));
+        for version in [0, WIRE_VERSION + 1] {
+            assert_eq!(speak(version), Err(Refusal::WireVersionUnknown));
+        }
+        assert_eq!(speak(WIRE_VERSION), Ok(()));
+    }
+
+    #[test]
+    fn an_empty_lock_is_no_permit() {
+        let permit =
+            r#"{"share":"u","generation":1,"lock":[],"ports":[443],"networks":[],"anchors":"public"}"#;
+        assert!(serde_json::from_str::<Permit>(permit).is_err());
+        let filled = permit.replace("[],\"ports", "[\"a.example.com\"],\"ports");
+        assert!(serde_json::from_str::<Permit>(&filled).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = decode::<Ask>(&bytes);
+            let _ = decode::<Answer>(&bytes);
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! `Secret`: the owner's canonical value, sealed; or the recipient's link to a share, which holds nothing.
+
+use keylend_contract::blob::BlobDigest;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::condition::Condition;
+
+/// A secret. `kubectl explain klsecret`.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "keylend.dev",
+    version = "v1alpha1",
+    kind = "Secret",
+    plural = "keylendsecrets",
+    singular = "keylendsecret",
+    shortname = "klsecret",
+    category = "keylend",
+    namespaced,
+    status = "SecretStatus",
+    derive = "PartialEq",
+    selectable = ".spec.type",
+    printcolumn = r#"{"name":"Type","type":"string","jsonPath":".spec.type"}"#,
+    printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status"}"#,
+    printcolumn = r#"{"name":"Reason","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].reason"}"#,
+    printcolumn = r#"{"name":"Environments","type":"string","jsonPath":".status.environments[*].name"}"#,
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#,
+    validation = ("self.metadata.name.matches('^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')", "metadata.name: a Secret's name is an RFC 1123 label of at most 63 characters, so that a template can name it"),
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(
+    validation = ("self.type == oldSelf.type", "spec.type cannot be changed; make a new Secret"),
+    validation = ("self.type == 'Linked' ? has(self.link) : !has(self.link)", "spec.link is for type Linked, which needs it"),
+    validation = ("self.type != 'Linked' || (!has(self.environments) && !has(self.baseEnvironment))", "a Linked secret holds no value: spec.environments and spec.baseEnvironment are not for it"),
+)]
+pub struct SecretSpec {
+    /// What kind of value this is; cannot be changed.
+    #[serde(rename = "type")]
+    pub type_: SecretType,
+    /// The environment that `kubectl keylend put` means when none is named; never a fallback for a missing value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = ("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')", "an environment is lower-case letters, digits and inner hyphens"))]
+    #[schemars(length(min = 1, max = 63))]
+    pub base_environment: Option<String>,
+    /// One sealed value for each environment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
+    #[schemars(length(max = 32))]
+    pub environments: Option<Vec<EnvironmentValue>>,
+    /// What a Linked secret stands for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<Link>,
+}
+
+/// What kind of value a secret is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum SecretType {
+    /// One text.
+    String,
+    /// No value of its own: a link to shares.
+    Linked,
+}
+
+/// One environment's sealed value.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EnvironmentValue {
+    /// The environment.
+    #[x_kube(validation = ("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')", "an environment is lower-case letters, digits and inner hyphens"))]
+    #[schemars(length(min = 1, max = 63))]
+    pub name: String,
+    /// The fields, each sealed on a client for this secret, environment and field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<Sealed>,
+}
+
+/// The sealed fields of a String.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Sealed {
+    /// A blob, as `kubectl keylend seal` prints it.
+    #[x_kube(validation = ("self.startsWith('kl1.')", "a sealed value starts with 'kl1.'; make one with 'kubectl keylend seal', and never write the value itself here"))]
+    #[schemars(length(min = 4, max = 87560))]
+    pub value: String,
+}
+
+/// The shares a linked secret stands for, one an environment.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Link {
+    /// One share for each environment.
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["environment".to_string()]))]
+    #[schemars(length(min = 1, max = 32))]
+    pub shares: Vec<LinkedShare>,
+}
+
+/// One environment's share.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LinkedShare {
+    /// The environment in which routes get this share.
+    #[x_kube(validation = ("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')", "an environment is lower-case letters, digits and inner hyphens"))]
+    #[schemars(length(min = 1, max = 63))]
+    pub environment: String,
+    /// Where the share is.
+    pub share_ref: ShareReference,
+}
+
+/// A share in the owner's namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ShareReference {
+    /// The owner's namespace.
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: String,
+    /// The share's name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// What the operator has observed; metadata only.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretStatus {
+    /// The newest generation that was looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Ready and `SourceStale`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".to_string()]))]
+    #[schemars(length(max = 16))]
+    pub conditions: Vec<Condition>,
+    /// Where the live values rest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
+    #[schemars(length(max = 32))]
+    pub environments: Vec<EnvironmentStatus>,
+    /// The shares a linked secret has accepted, by environment.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["environment".to_string()]))]
+    #[schemars(length(max = 32))]
+    pub shares: Vec<AcceptedShare>,
+}
+
+/// The live value of one environment.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EnvironmentStatus {
+    /// The environment.
+    #[schemars(length(min = 1, max = 63))]
+    pub name: String,
+    /// Its fields.
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
+    #[schemars(length(max = 8))]
+    pub fields: Vec<FieldStatus>,
+}
+
+/// The pointer to one field's envelope.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FieldStatus {
+    /// The field, such as `value`.
+    #[schemars(length(min = 1, max = 63))]
+    pub name: String,
+    /// Grows with each value.
+    pub version: i64,
+    /// Grows each time the same value is wrapped anew.
+    pub wrap_generation: i64,
+    /// When the value became live (RFC 3339, UTC).
+    #[schemars(length(max = 40))]
+    pub updated_at: String,
+    /// When the live blob says it was sealed, in milliseconds since 1970.
+    pub sealed_at_ms: i64,
+    /// SHA-256 of the blobs taken in or passed over, newest first, the last 32: none of them is ever taken in again.
+    #[schemars(length(max = 32))]
+    #[schemars(with = "Vec<String>")]
+    pub digests: Vec<BlobDigest>,
+}
+
+/// A share a linked secret has accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AcceptedShare {
+    /// The environment.
+    #[schemars(length(min = 1, max = 63))]
+    pub environment: String,
+    /// The share's namespace and name when it was accepted.
+    pub share_ref: ShareReference,
+    /// The share's UID when it was accepted.
+    #[schemars(length(min = 1, max = 63))]
+    pub uid: String,
+}

@@ -1,0 +1,3 @@
+//! The webhook story.
+
+pub mod inject;

@@ -1,0 +1,1 @@
+//! The injected container, as a pure function.

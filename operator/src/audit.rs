@@ -1,0 +1,1 @@
+//! One row a use; durable before the use.

@@ -1,0 +1,6 @@
+//! Starts the controllers.
+
+pub mod apply;
+pub mod route;
+pub mod secret;
+pub mod secret_share;

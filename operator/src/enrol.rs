@@ -1,0 +1,1 @@
+//! Token and key become a certificate, once per container start.

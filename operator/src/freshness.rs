@@ -1,0 +1,1 @@
+//! Reads shares and secrets for a decision.

@@ -1,0 +1,3 @@
+//! Key providers.
+
+pub mod local;

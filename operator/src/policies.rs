@@ -1,0 +1,1 @@
+//! Whether the admission policies that guard injected pods stand unaltered.

@@ -1,0 +1,1 @@
+//! When a stop is complete.

@@ -1,0 +1,1 @@
+//! The operator's sealing key pairs.

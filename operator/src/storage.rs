@@ -1,0 +1,3 @@
+//! Where envelopes rest.
+
+pub mod envelope;

@@ -1,0 +1,1 @@
+//! Something of ours broke.

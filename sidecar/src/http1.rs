@@ -1,0 +1,1 @@
+//! Our strict HTTP/1.1 codec.

@@ -1,0 +1,1 @@
+//! What an open call holds, and how it is cut.

@@ -1,0 +1,1 @@
+//! Client of enrol, ask, renew.

@@ -1,0 +1,1 @@
+//! Refusal or fault to response.

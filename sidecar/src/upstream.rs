@@ -1,0 +1,1 @@
+//! Sends to an approved host over verified TLS.
