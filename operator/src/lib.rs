@@ -1,1 +1,3 @@
 //! keylend-operator
+
+pub mod audit;
