@@ -11,6 +11,8 @@ import (
 	"net/http/httptrace"
 	"time"
 	"unicode/utf8"
+
+	"keylend.dev/e2e/peers/internal/trace"
 )
 
 // A Result is what came of one call. Times are unix nanoseconds.
@@ -20,7 +22,8 @@ type Result struct {
 	FirstByte   int64  `json:"first_byte"` // of the answer; 0 if there was none
 	End         int64  `json:"end"`        // after the last byte of the answer
 	Traceparent string `json:"traceparent"`
-	Reused      bool   `json:"reused"` // of the connection to the sidecar
+	TraceID     string `json:"trace_id"` // what stays of it on the way
+	Reused      bool   `json:"reused"`   // of the connection to the sidecar
 
 	Status     int         `json:"status"` // 0 if there was no answer
 	Reason     string      `json:"reason,omitempty"`
@@ -52,6 +55,7 @@ func (s *Spec) do(ctx context.Context, client *http.Client, number uint64) Resul
 		return result
 	}
 	result.Traceparent = request.Header.Get("Traceparent")
+	result.TraceID = trace.ID(result.Traceparent)
 	result.Start = time.Now().UnixNano()
 	response, err := client.Do(request)
 	if err == nil {

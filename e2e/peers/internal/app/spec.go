@@ -5,11 +5,9 @@ package app
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"io"
@@ -18,6 +16,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"keylend.dev/e2e/peers/internal/trace"
 )
 
 // A Spec is how to make one call.
@@ -146,7 +146,7 @@ func (s *Spec) request(ctx context.Context) (*http.Request, error) {
 		request.Header[http.CanonicalHeaderKey(name)] = values
 	}
 	if !s.Untraced && request.Header.Get("Traceparent") == "" {
-		request.Header.Set("Traceparent", newTraceparent())
+		request.Header.Set("Traceparent", trace.New())
 	}
 	return request, nil
 }
@@ -177,13 +177,6 @@ func (f *filler) Read(p []byte) (int, error) {
 		f.at++
 	}
 	return len(p), nil
-}
-
-// newTraceparent begins a trace (W3C). Reading from the system's source does not fail.
-func newTraceparent() string {
-	var ids [24]byte
-	_, _ = rand.Read(ids[:])
-	return "00-" + hex.EncodeToString(ids[:16]) + "-" + hex.EncodeToString(ids[16:]) + "-01"
 }
 
 // client makes a client of its own for a run, so that runs share no connections.

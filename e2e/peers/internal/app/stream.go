@@ -7,6 +7,8 @@ import (
 	"io"
 	"net/http"
 	"time"
+
+	"keylend.dev/e2e/peers/internal/trace"
 )
 
 // A Stream is one call whose pieces are told as they come.
@@ -26,17 +28,17 @@ type Upload struct {
 // An Event is one thing that happened to a streaming call: "begin", "sent" (a piece of the body), "head" (of the
 // answer), "chunk" (of its body), "end".
 type Event struct {
-	Event       string      `json:"event"`
-	Time        int64       `json:"time"` // unix nanoseconds
-	Traceparent string      `json:"traceparent,omitempty"`
-	Status      int         `json:"status,omitempty"`
-	Refusal     string      `json:"refusal,omitempty"`
-	Headers     http.Header `json:"headers,omitempty"`
-	Length      int64       `json:"length"` // of this piece, or of the whole body at the end
-	Sha256      string      `json:"sha256,omitempty"`
-	Text        string      `json:"text,omitempty"`
-	Base64      string      `json:"base64,omitempty"`
-	Error       string      `json:"error,omitempty"` // at the end: empty if the body came whole
+	Event   string      `json:"event"`
+	Time    int64       `json:"time"` // unix nanoseconds
+	TraceID string      `json:"trace_id,omitempty"`
+	Status  int         `json:"status,omitempty"`
+	Refusal string      `json:"refusal,omitempty"`
+	Headers http.Header `json:"headers,omitempty"`
+	Length  int64       `json:"length"` // of this piece, or of the whole body at the end
+	Sha256  string      `json:"sha256,omitempty"`
+	Text    string      `json:"text,omitempty"`
+	Base64  string      `json:"base64,omitempty"`
+	Error   string      `json:"error,omitempty"` // at the end: empty if the body came whole
 }
 
 func (s *Stream) complete() error {
@@ -90,7 +92,7 @@ func (s *Stream) carryOut(ctx context.Context, tell func(Event)) {
 	} else {
 		close(sent)
 	}
-	tell(Event{Event: "begin", Traceparent: request.Header.Get("Traceparent")})
+	tell(Event{Event: "begin", TraceID: trace.ID(request.Header.Get("Traceparent"))})
 	end := s.receive(client, request, tell)
 	cancel()
 	<-sent

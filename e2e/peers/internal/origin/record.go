@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 	"unique"
+
+	"keylend.dev/e2e/peers/internal/trace"
 )
 
 // mostHits bounds how many hits are kept; older ones go first and are counted as dropped.
@@ -22,6 +24,7 @@ type Hit struct {
 	End         int64  `json:"end"`  // the same, when the answer was done; 0 while it is not
 	Outcome     string `json:"outcome"`
 	Traceparent string `json:"traceparent"`
+	TraceID     string `json:"trace_id"`
 	Method      string `json:"method"`
 	Target      string `json:"target"`
 	Protocol    string `json:"protocol"`
@@ -119,6 +122,7 @@ func (l *Log) begin(r *http.Request, now time.Time) *Hit {
 		Body:        BodySeen{End: "unread"},
 		Remote:      r.RemoteAddr,
 	}
+	hit.TraceID = trace.ID(hit.Traceparent)
 	hit.onConnection(r)
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"time"
 	"unsafe"
+
+	"keylend.dev/e2e/peers/internal/trace"
 )
 
 // mostReceived bounds what is kept of one connection; more is counted only.
@@ -283,11 +285,11 @@ type Seen struct {
 
 // A Head is one request head.
 type Head struct {
-	Method      string `json:"method"`
-	Target      string `json:"target"`
-	Traceparent string `json:"traceparent"`
-	BodyLength  int64  `json:"body_length"`
-	Complete    bool   `json:"complete"` // the whole body came too
+	Method     string `json:"method"`
+	Target     string `json:"target"`
+	TraceID    string `json:"trace_id"`
+	BodyLength int64  `json:"body_length"`
+	Complete   bool   `json:"complete"` // the whole body came too
 }
 
 func (c *connection) seen() Seen {
@@ -317,7 +319,7 @@ func headsOf(received []byte) (heads []Head, rest int) {
 		}
 		length, err := io.Copy(io.Discard, request.Body)
 		heads = append(heads, Head{
-			request.Method, request.RequestURI, request.Header.Get("Traceparent"), length, err == nil,
+			request.Method, request.RequestURI, trace.ID(request.Header.Get("Traceparent")), length, err == nil,
 		})
 	}
 }

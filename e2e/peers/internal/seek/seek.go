@@ -60,7 +60,18 @@ type sweep struct {
 	at     int64
 }
 
+// next searches what follows. Long runs of zero bytes, as most of a heap is, hold nothing and are passed over.
 func (s *sweep) next(fresh []byte) {
+	edge := s.finder.Longest()
+	if len(fresh) > 2*edge && isZero(fresh) {
+		s.search(fresh[:edge])
+		s.jump(s.at + int64(len(s.carry)+len(fresh)-2*edge))
+		fresh = fresh[len(fresh)-edge:]
+	}
+	s.search(fresh)
+}
+
+func (s *sweep) search(fresh []byte) {
 	window := append(s.carry, fresh...)
 	for _, m := range s.finder.Find(window) {
 		// One that ends within the carried bytes was reported with the window before.
@@ -73,6 +84,10 @@ func (s *sweep) next(fresh []byte) {
 	s.at += int64(len(window) - keep)
 	s.carry = bytes.Clone(window[len(window)-keep:])
 }
+
+var zeros [chunk]byte
+
+func isZero(b []byte) bool { return len(b) <= chunk && bytes.Equal(b, zeros[:len(b)]) }
 
 // jump says that what comes next does not continue what came before.
 func (s *sweep) jump(to int64) {

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -65,6 +66,22 @@ func TestACanaryAcrossTheEdgeOfWhatIsReadIsFoundOnce(t *testing.T) {
 		_, err := Stream(iotest.HalfReader(bytes.NewReader(text)), finder, func(m Match) { found = append(found, m) })
 		if err != nil || len(found) != 1 || found[0].Offset != int64(chunk-shift) {
 			t.Fatalf("shift %d: %+v %v", shift, found, err)
+		}
+	}
+}
+
+func TestACanaryAfterALongRunOfZeroBytesIsFoundWhereItIs(t *testing.T) {
+	text := slicesOf(canary(), make([]byte, 3*chunk), canary(), make([]byte, chunk), canary())
+	for kind, finder := range map[string]Finder{"literal": finders(t)["literal"], "prints": finders(t)["prints"]} {
+		var offsets []int64
+		n, err := Stream(bytes.NewReader(text), finder, func(m Match) {
+			if m.Spelling == "raw" {
+				offsets = append(offsets, m.Offset)
+			}
+		})
+		long := int64(len(canary()))
+		if want := []int64{0, long + 3*chunk, 2*long + 4*chunk}; err != nil || n != int64(len(text)) || !slices.Equal(offsets, want) {
+			t.Errorf("%s: %v, want %v (%v)", kind, offsets, want, err)
 		}
 	}
 }
