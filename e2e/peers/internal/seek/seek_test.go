@@ -185,6 +185,15 @@ func TestACanaryHeldByAnotherProcessIsFoundWhileItIsFrozen(t *testing.T) {
 	}
 }
 
+func TestACandidateWithAnotherDigestIsNoFind(t *testing.T) {
+	prints := Take(canary(), spelling.All()[:1])
+	prints[0].Sha256 = strings.Repeat("00", 32)
+	finder, err := NewFingerprints(prints)
+	if err != nil || len(finder.Find(canary())) != 0 {
+		t.Errorf("%v %v", finder.Find(canary()), err)
+	}
+}
+
 func TestFingerprintsHoldNothingOfTheValue(t *testing.T) {
 	if _, err := NewFingerprints([]Fingerprint{{"raw", 4, "zz", "00"}}); err == nil {
 		t.Error("a malformed fingerprint was taken")

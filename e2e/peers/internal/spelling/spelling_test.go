@@ -2,6 +2,8 @@ package spelling
 
 import (
 	"bytes"
+	"encoding/base64"
+	"fmt"
 	"testing"
 )
 
@@ -49,6 +51,25 @@ func TestWhatAScannerLooksForStandsInWhatAPeerWritesWhateverStandsAround(t *test
 			for half := range bytes.SplitSeq(written, []byte(" ")) {
 				if !bytes.Contains(half, seen) {
 					t.Errorf("%s of %q: %q is not in %q", s.Name, value, seen, half)
+				}
+			}
+		}
+	}
+}
+
+func TestWhatIsLookedForInBase64DependsOnNothingButTheValue(t *testing.T) {
+	alphabets := map[string]*base64.Encoding{"std": base64.StdEncoding, "url": base64.RawURLEncoding}
+	for _, value := range []string{"kl-test-0", "kl-test-01", "kl-test-012"} {
+		for _, s := range All() {
+			var prefix int
+			var name string
+			if _, err := fmt.Sscanf(s.Name, "base64-%3s-%d", &name, &prefix); err != nil {
+				continue
+			}
+			for _, around := range [][2]string{{"\x00\x00", "\x00"}, {"\xff\xff", "\xff"}, {"Zq", ""}} {
+				text := alphabets[name].EncodeToString([]byte(around[0][:prefix] + value + around[1]))
+				if !bytes.Contains([]byte(text), s.Seen([]byte(value))) {
+					t.Errorf("%s of %q is not in %q", s.Name, value, text)
 				}
 			}
 		}
