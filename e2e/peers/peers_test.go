@@ -6,8 +6,10 @@ import (
 	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -141,6 +143,9 @@ func (p peers) run(t *testing.T, run map[string]any) ([]app.Result, app.Summary)
 
 func TestTheCallersResultsAndTheOriginsHitsMapOneToOne(t *testing.T) {
 	p := startPeers(t, "upstream")
+	if none := get[[]origin.Hit](t, p.control+"/hits"); none == nil || len(none) != 0 {
+		t.Errorf("%v is no empty list", none)
+	}
 	post(t, p.control+"/expect", map[string]string{"authorization": "Bearer another"})
 	p.run(t, map[string]any{"url": "/ok", "headers": map[string]any{"Authorization": "Bearer " + credential}})
 	p.run(t, map[string]any{"url": "/ok", "headers": map[string]any{"Authorization": []string{"Bearer another", "Bearer another"}}})
@@ -396,6 +401,72 @@ func TestAScriptResetsWhereItIsToldAndSawOneHead(t *testing.T) {
 		if len(seen[i].Heads) > 1 || len(seen[i].Heads) < c.heads {
 			t.Errorf("case %d: %+v", i, seen[i])
 		}
+	}
+}
+
+func TestRawBytesGoOutAsTheyAreAndTheirAnswerComesBackWithItsEnding(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			all, _ := io.ReadAll(conn)
+			conn.Write(all)
+			conn.Close()
+		}
+	}()
+	p := startPeers(t, "upstream")
+	cases := []struct {
+		raw   map[string]any
+		text  string
+		ended string
+	}{
+		{map[string]any{"writes": []any{
+			map[string]any{"text": "GET / HTTP/1.1\r\n", "split_at": 1},
+			map[string]any{"base64": []byte("\x01end"), "delay_ms": 300},
+		}, "half_close": true, "timeout_ms": 200}, "GET / HTTP/1.1\r\n\x01end", "eof"},
+		{map[string]any{"writes": []any{map[string]any{"text": "x"}}, "timeout_ms": 50}, "", "timeout"},
+	}
+	for _, c := range cases {
+		c.raw["address"] = listener.Addr().String()
+		var got app.RawAnswer
+		if err := json.Unmarshal(post(t, p.caller+"/raw", c.raw), &got); err != nil {
+			t.Fatal(err)
+		}
+		if got.Text != c.text || got.Ended != c.ended || got.WriteError != "" {
+			t.Errorf("%+v", got)
+		}
+	}
+}
+
+func TestTheCallerTellsItsEnvironmentAndItsFiles(t *testing.T) {
+	p := startPeers(t, "upstream")
+	environ := get[map[string][]string](t, p.caller+"/environ")
+	if !slices.Contains(environ["environ"], "RUN_AS_PEERS=1") || !slices.Contains(environ["initial"], "RUN_AS_PEERS=1") {
+		t.Error(environ)
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "a"), []byte("content"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.Get(p.caller + "/files?limit=4&root=" + dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	var directory, file app.File
+	lines := json.NewDecoder(response.Body)
+	if err := errors.Join(lines.Decode(&directory), lines.Decode(&file)); err != nil {
+		t.Fatal(err)
+	}
+	if file.Path != filepath.Join(dir, "a") || file.Base64 != "Y29udA==" || !file.Truncated || file.Size != 7 {
+		t.Errorf("%+v", file)
 	}
 }
 

@@ -2,6 +2,7 @@ package origin
 
 import (
 	"encoding/json"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -31,12 +32,24 @@ func (o *Origin) getHits(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
 	since := number(query.Get("since"))
 	connection := number(query.Get("connection"))
-	answer(w, o.log.list(func(hit *Hit) bool {
+	hits := o.log.list(func(hit *Hit) bool {
 		return hit.Number > since &&
 			strings.Contains(hit.Traceparent, query.Get("trace")) &&
 			strings.HasPrefix(hit.Target, query.Get("path")) &&
 			(connection == 0 || hit.Connection == connection)
-	}))
+	})
+	// One by one: encoded in one piece, a full log would take hundreds of megabytes.
+	w.Header().Set("Content-Type", "application/json")
+	encoder, separator := json.NewEncoder(w), "["
+	for _, hit := range hits {
+		_, _ = io.WriteString(w, separator)
+		_ = encoder.Encode(hit)
+		separator = ","
+	}
+	if len(hits) == 0 {
+		_, _ = io.WriteString(w, separator)
+	}
+	_, _ = io.WriteString(w, "]\n")
 }
 
 // getCount sums up; `?at_least=N&wait_ms=M` waits until there are N hits, at most that long.
