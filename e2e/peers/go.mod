@@ -1,0 +1,3 @@
+module keylend.dev/e2e/peers
+
+go 1.26
