@@ -1,0 +1,55 @@
+package image
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+func TestNamesAreSpelledAsKubernetesSpellsThem(t *testing.T) {
+	for short, full := range map[string]string{
+		"upstream":                  "docker.io/library/upstream:latest",
+		"upstream:test":             "docker.io/library/upstream:test",
+		"acme/upstream":             "docker.io/acme/upstream:latest",
+		"keylend.dev/sidecar:test":  "keylend.dev/sidecar:test",
+		"localhost/sidecar":         "localhost/sidecar:latest",
+		"registry.test:5000/one/it": "registry.test:5000/one/it:latest",
+	} {
+		if got := Normalized(short); got != full {
+			t.Errorf("%s: %s, wanted %s", short, got, full)
+		}
+	}
+}
+
+func TestTheSameBytesMakeTheSameImage(t *testing.T) {
+	digest := func(content string, written time.Time) string {
+		source := filepath.Join(t.TempDir(), "program")
+		if err := os.WriteFile(source, []byte(content), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(source, written, written); err != nil {
+			t.Fatal(err)
+		}
+		image, err := Build(Spec{Reference: "it:test", Files: []File{{source, "/bin/program"}}, User: "65532"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return image.Digest
+	}
+	first := digest("one", time.Unix(1, 0))
+	if again := digest("one", time.Unix(2, 0)); again != first {
+		t.Errorf("%s, then %s", first, again)
+	}
+	if other := digest("two", time.Unix(1, 0)); other == first {
+		t.Error("two programs, one digest")
+	}
+}
+
+func TestAFileWithoutAnAbsolutePlaceIsRefused(t *testing.T) {
+	for _, place := range []string{"", "program", "/a/../b", "/a//b", "/a/"} {
+		if _, err := Build(Spec{Files: []File{{os.Args[0], place}}}); err == nil {
+			t.Errorf("%q was taken", place)
+		}
+	}
+}
