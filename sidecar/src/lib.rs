@@ -1,1 +1,3 @@
 //! keylend-sidecar
+
+pub mod http1;
