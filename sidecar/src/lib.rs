@@ -1,3 +1,4 @@
 //! keylend-sidecar
 
+pub mod call;
 pub mod http1;

@@ -1,0 +1,3 @@
+//! One call, top to bottom.
+
+pub mod hop;
