@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn moving_the_rest_to_the_front_leaves_no_second_copy() {
         let mut buffer = Buffer::new();
-        buffer.push(&[b'x'; HEAD_LIMIT - 10]).unwrap();
+        buffer.push(&vec![b'x'; HEAD_LIMIT - 10]).unwrap();
         buffer.push(b"0123456789").unwrap();
         buffer.consume(HEAD_LIMIT - 10);
         assert_eq!(buffer.space().len(), HEAD_LIMIT - 10);
@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn a_push_that_does_not_fit_takes_nothing() {
         let mut buffer = Buffer::new();
-        buffer.push(&[b'x'; HEAD_LIMIT - 1]).unwrap();
+        buffer.push(&vec![b'x'; HEAD_LIMIT - 1]).unwrap();
         assert_eq!(buffer.push(b"ab"), Err(Full));
         assert_eq!(buffer.bytes().len(), HEAD_LIMIT - 1);
         buffer.push(b"a").unwrap();
