@@ -72,8 +72,9 @@ fn end_to_end<'a>(
     let in_family = move |name: &str| {
         families.iter().any(|family| name.get(..family.len()).is_some_and(|start| same(start, family)))
     };
+    let options: Vec<&[u8]> = fields.members("connection").collect();
     let nominated =
-        |name: &str| fields.members("connection").any(|option| option.eq_ignore_ascii_case(name.as_bytes()));
+        move |name: &str| options.iter().any(|option| option.eq_ignore_ascii_case(name.as_bytes()));
     fields.iter().filter(move |field| !listed(field.name) && !in_family(field.name) && !nominated(field.name))
 }
 

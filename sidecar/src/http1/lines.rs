@@ -52,35 +52,31 @@ impl Lines {
     /// Reads on in `input`, which starts with all that was given before. `Some` is the length of the whole section,
     /// its empty line included.
     pub(super) fn find_end(&mut self, input: &[u8]) -> Result<Option<usize>, LineError> {
-        while let Some(&byte) = input.get(self.position) {
-            if self.position == self.limit {
-                return Err(LineError::TooLong);
+        let seen = &input[..input.len().min(self.limit)];
+        while let Some(rest) = seen.get(self.position..).filter(|rest| !rest.is_empty()) {
+            if self.position == self.line_start && matches!(rest[0], b' ' | b'\t') {
+                self.leading_space()?;
             }
-            let after_cr = self.position > self.line_start && input[self.position - 1] == b'\r';
-            match (after_cr, byte) {
-                (true, b'\n') => {
-                    if self.end_of_line()? {
-                        return Ok(Some(self.position));
-                    }
-                    continue;
-                }
-                (true, _) => return Err(LineError::BareCr),
-                (false, b'\n') => return Err(LineError::BareLf),
-                (false, b' ' | b'\t') if self.position == self.line_start => self.leading_space()?,
-                (false, _) => {}
+            let ordinary = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n')).unwrap_or(rest.len());
+            self.position += ordinary;
+            match rest[ordinary..] {
+                [] | [b'\r'] => break,
+                [b'\r', b'\n', ..] if self.end_of_line()? => return Ok(Some(self.position)),
+                [b'\r', b'\n', ..] => {}
+                [b'\r', ..] => return Err(LineError::BareCr),
+                [..] => return Err(LineError::BareLf),
             }
-            self.position += 1;
         }
-        if self.position == self.limit { Err(LineError::TooLong) } else { Ok(None) }
+        if seen.len() == self.limit { Err(LineError::TooLong) } else { Ok(None) }
     }
 
-    /// Steps over the LF; true if the line it ends was the empty one that closes the section.
+    /// Steps over CRLF; true if the line it ends was the empty one that closes the section.
     fn end_of_line(&mut self) -> Result<bool, LineError> {
-        let empty = self.position - 1 == self.line_start;
-        self.position += 1;
+        let empty = self.position == self.line_start;
         if empty && self.complete == 0 && self.section == Section::Head {
             return Err(LineError::EmptyStart);
         }
+        self.position += 2;
         self.line_start = self.position;
         self.complete += 1;
         Ok(empty)

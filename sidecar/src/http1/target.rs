@@ -140,11 +140,11 @@ fn is_port(port: &str) -> bool {
 }
 
 fn is_name_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
 fn is_path_byte(byte: u8) -> bool {
-    byte.is_ascii_graphic() && !b"#?\"<>\\".contains(&byte)
+    byte.is_ascii_graphic() && !matches!(byte, b'#' | b'?' | b'"' | b'<' | b'>' | b'\\')
 }
 
 fn is_query_byte(byte: u8) -> bool {

@@ -28,6 +28,7 @@ const HOSTILE_CHUNKS: &[(&str, &[u8], C)] = &[
     ("9112 section 7.1", b"00000000000000005\r\nhello\r\n", C::SizeOverflow),
     ("9112 section 7.1", b"5\r\nhelloX\r\n0\r\n\r\n", C::AfterData),
     ("9112 section 7.1", b"5\r\nhello\n0\r\n\r\n", C::AfterData),
+    ("9112 section 7.1", b"5\r\nhelloX\n0\r\n\r\n", C::AfterData),
     ("9112 section 7.1", b"5\r\nhello\rX", C::AfterData),
     ("9112 section 7.1", b"5\r\nhello0\r\n\r\n", C::AfterData),
     ("9112 section 7.1", b"3\r\nhello\r\n0\r\n\r\n", C::AfterData),
