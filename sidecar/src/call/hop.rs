@@ -79,7 +79,7 @@ fn end_to_end<'a>(
 }
 
 /// Equal but for case, and for `_` in place of `-`.
-fn same(name: &str, lower: &str) -> bool {
+pub(super) fn same(name: &str, lower: &str) -> bool {
     name.len() == lower.len()
         && name
             .bytes()
