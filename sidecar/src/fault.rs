@@ -34,6 +34,18 @@ pub enum Failure {
     Broke(#[from] Fault),
 }
 
+/// An error with everything that caused it, as one line for the log.
+#[must_use]
+pub fn with_causes(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line = format!("{line}: {error}");
+        cause = error.source();
+    }
+    line
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -43,5 +55,7 @@ mod tests {
         let fault = Fault::new("reading the token", "no such file");
         assert_eq!(fault.to_string(), "reading the token");
         assert_eq!(fault.source().map(ToString::to_string).as_deref(), Some("no such file"));
+        let around = Fault::new("enrolling", fault);
+        assert_eq!(with_causes(&around), "enrolling: reading the token: no such file");
     }
 }

@@ -15,7 +15,7 @@ const LIMIT: Duration = Duration::from_millis(400);
 /// What the kubelet wants to know.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Probe {
-    /// Whether the sidecar has ever been enrolled; no other container starts before.
+    /// Whether the sidecar is enrolled; no other container starts before.
     Started,
     /// Whether it takes calls now.
     Ready,

@@ -3,7 +3,7 @@
 //! The token file is read anew each time, because the kubelet replaces it. Nothing is given up: whatever stands in the
 //! way, a pod without a policy or an operator that is away, may pass.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{error::Error, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use keylend_contract::{
@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use super::Identity;
 use crate::{
     config::Config,
-    fault::{Failure, Fault},
+    fault::{Fault, with_causes},
     operator::{dial::Dialer, pause::Pause},
 };
 
@@ -27,7 +27,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// A refusal that is not expected to pass is an alarm row at the operator each time.
 const REFUSED_PAUSE: Duration = Duration::from_secs(10);
-/// Doubts of a certificate younger than this wait.
+/// A certificate younger than this is not renewed, whatever is said of it.
 const SETTLED: Duration = Duration::from_secs(1);
 
 /// Enrols an [`Identity`] again and again.
@@ -35,6 +35,31 @@ pub struct Enrolment {
     identity: Arc<Identity>,
     dialer: Dialer,
     token: PathBuf,
+}
+
+/// Why a try failed: what calls are refused with meanwhile, and what an administrator reads.
+#[derive(Clone, PartialEq, Eq)]
+struct NotEnrolled {
+    refusal: Refusal,
+    cause: String,
+}
+
+impl NotEnrolled {
+    fn unreachable(error: &dyn Error) -> Self {
+        Self { refusal: Refusal::OperatorUnreachable, cause: with_causes(error) }
+    }
+}
+
+impl From<Refusal> for NotEnrolled {
+    fn from(refusal: Refusal) -> Self {
+        Self { cause: refusal.to_string(), refusal }
+    }
+}
+
+impl From<Fault> for NotEnrolled {
+    fn from(fault: Fault) -> Self {
+        Self { refusal: Refusal::EnrolmentPending, cause: with_causes(&fault) }
+    }
 }
 
 impl Enrolment {
@@ -58,11 +83,14 @@ impl Enrolment {
                     told = None;
                     self.until_due(life).await;
                 }
-                Err(failure) => {
-                    let refusal = tell(failure, &mut told);
+                Err(error) => {
+                    if told.as_ref() != Some(&error) {
+                        tracing::warn!(code = error.refusal.code(), cause = error.cause, "not enrolled");
+                        told = Some(error.clone());
+                    }
                     let wait = pause.next();
-                    let wait = if passes_by_itself(&refusal) { wait } else { REFUSED_PAUSE };
-                    self.identity.refused(refusal);
+                    let wait = if passes_by_itself(&error.refusal) { wait } else { REFUSED_PAUSE };
+                    self.identity.refused(error.refusal);
                     sleep(wait).await;
                 }
             }
@@ -75,13 +103,13 @@ impl Enrolment {
             self.identity.doubts.notified().await;
         };
         tokio::select! {
-            () = sleep(life / 2) => {}
+            () = sleep((life / 2).max(SETTLED)) => {}
             () = doubted => {}
         }
     }
 
     /// Enrols once. The certificate's life is counted from before it was asked for.
-    async fn enrol(&self) -> Result<Duration, Failure> {
+    async fn enrol(&self) -> Result<Duration, NotEnrolled> {
         let begun = Instant::now();
         let token = tokio::fs::read_to_string(&self.token).await.map(Zeroizing::new);
         let token = token.map_err(|error| Fault::new("reading the token", error))?;
@@ -100,9 +128,10 @@ impl Enrolment {
         Ok(life)
     }
 
-    async fn post(&self, message: Bytes) -> Result<EnrolAnswer, Failure> {
-        let connection = self.dialer.dial(None).await.map_err(|error| unreachable(&error))?;
-        let answer = connection.post(ENROL_PATH, message).await.map_err(|error| unreachable(&error))?;
+    async fn post(&self, message: Bytes) -> Result<EnrolAnswer, NotEnrolled> {
+        let connection = self.dialer.dial(None).await.map_err(|error| NotEnrolled::unreachable(&error))?;
+        let answer =
+            connection.post(ENROL_PATH, message).await.map_err(|error| NotEnrolled::unreachable(&error))?;
         let (answer, _) =
             wire::decode(&answer).map_err(|error| Fault::new("reading the enrolment's answer", error))?;
         Ok(answer)
@@ -116,30 +145,6 @@ fn certificates(chain: &[String]) -> Result<Vec<CertificateDer<'static>>, Fault>
         .map(certificate)
         .collect::<Result<_, _>>()
         .map_err(|e| Fault::new("reading the certificate", e))
-}
-
-fn unreachable(error: &dyn std::error::Error) -> Refusal {
-    let cause = error.source().map(ToString::to_string);
-    tracing::info!(%error, cause, "enrolling did not reach the operator");
-    Refusal::OperatorUnreachable
-}
-
-/// Logs a failure that is not the one last told, and says what calls are refused with meanwhile.
-fn tell(failure: Failure, told: &mut Option<&'static str>) -> Refusal {
-    match failure {
-        Failure::Refused(refusal) => {
-            if told.replace(refusal.code()) != Some(refusal.code()) {
-                tracing::warn!(code = refusal.code(), "not enrolled: {refusal}");
-            }
-            refusal
-        }
-        Failure::Broke(fault) => {
-            let cause = std::error::Error::source(&fault).map(ToString::to_string);
-            tracing::error!(%fault, cause, "not enrolled");
-            *told = None;
-            Refusal::EnrolmentPending
-        }
-    }
 }
 
 /// Whether trying again soon may help.

@@ -21,6 +21,8 @@ use tokio::{net::TcpStream, sync::watch};
 use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
+use crate::fault::with_causes;
+
 /// Pings go while an answer is awaited; both together bound how long a silent replica is waited for.
 const PING_INTERVAL: Duration = Duration::from_millis(400);
 const PING_TIMEOUT: Duration = Duration::from_millis(800);
@@ -87,7 +89,7 @@ impl Connection {
         let (alive, ended) = watch::channel(());
         tokio::spawn(async move {
             if let Err(error) = connection.await {
-                tracing::info!(%address, %error, "the connection to the operator broke");
+                tracing::info!(%address, cause = with_causes(&error), "the connection to the operator broke");
             }
             drop(alive);
         });

@@ -17,7 +17,10 @@ use super::{
     dial::Dialer,
     pause::Pause,
 };
-use crate::identity::{Identity, Standing};
+use crate::{
+    fault::with_causes,
+    identity::{Identity, Standing},
+};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -105,7 +108,13 @@ impl Line {
                         continue;
                     }
                 }
-                Err(error) => tell(&error, &mut told),
+                Err(error) => {
+                    let cause = with_causes(&error);
+                    if told != cause {
+                        tracing::warn!(cause, "the operator is out of reach");
+                        told = cause;
+                    }
+                }
             }
             sleep(pause.next()).await;
         }
@@ -116,15 +125,5 @@ impl Line {
             |current: &Option<Connection>| current.as_ref().is_some_and(|current| current.is(connection));
         // An error means that the sender, ours, is gone.
         let _ = self.current.subscribe().wait_for(|current| !kept(current)).await;
-    }
-}
-
-/// Logs an error that is not the one last told.
-fn tell(error: &super::dial::DialError, told: &mut String) {
-    let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
-    let text = format!("{error}: {cause}");
-    if *told != text {
-        tracing::warn!(error = text, "the operator is out of reach");
-        *told = text;
     }
 }

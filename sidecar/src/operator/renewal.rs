@@ -3,7 +3,7 @@
 //! A renewal may be sent again, on another connection: only its answer extends anything, and only from when it was
 //! sent. Whatever goes wrong here renews nothing, and each lease runs out by itself.
 
-use std::{error::Error, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use keylend_contract::{
@@ -23,7 +23,7 @@ use super::{
     Operator,
     connection::{Connection, PostError},
 };
-use crate::lease::Leases;
+use crate::{fault::with_causes, lease::Leases};
 
 /// A renewal without an answer for so long is sent to another replica as well, while that can still help.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -107,8 +107,7 @@ async fn send(
 }
 
 fn tell(error: &RenewError) {
-    let cause = error.source().map(ToString::to_string);
-    tracing::warn!(%error, cause, "open calls were not renewed");
+    tracing::warn!(cause = with_causes(error), "open calls were not renewed");
 }
 
 /// Writes as few messages as hold all of `calls`.
