@@ -48,7 +48,10 @@ func CreateCgroup(name string) error {
 	return nil
 }
 
-// delegate hands every controller a version 2 cgroup has to its children; version 1 has nothing to hand on.
+// delegated are the controllers that kubelet and runc account and limit with.
+var delegated = []string{"cpu", "cpuset", "hugetlb", "io", "memory", "pids"}
+
+// delegate hands a version 2 cgroup's controllers on to its children; version 1 has nothing to hand on.
 func delegate(folder string) error {
 	controllers, err := os.ReadFile(filepath.Join(folder, "cgroup.controllers"))
 	if errors.Is(err, os.ErrNotExist) {
@@ -58,6 +61,9 @@ func delegate(folder string) error {
 		return fmt.Errorf("reading cgroup controllers: %w", err)
 	}
 	for _, controller := range strings.Fields(string(controllers)) {
+		if !slices.Contains(delegated, controller) {
+			continue
+		}
 		if err := os.WriteFile(filepath.Join(folder, "cgroup.subtree_control"), []byte("+"+controller), 0o644); err != nil {
 			return fmt.Errorf("delegating cgroup controller %s: %w", controller, err)
 		}
