@@ -8,7 +8,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -46,6 +49,7 @@ pub struct Lease {
     leases: Leases,
     call: CallId,
     hold: watch::Receiver<Hold>,
+    begun: AtomicBool,
 }
 
 /// What the operator last said, and when it was asked.
@@ -96,7 +100,7 @@ impl Leases {
         let shares = granted.permits.iter().map(|permit| permit.share.clone()).collect();
         let open = OpenCall { ask, destination: granted.destination.clone(), shares };
         self.entries().insert(call, Entry { call: open, hold });
-        Lease { leases: self.clone(), call, hold: lease }
+        Lease { leases: self.clone(), call, hold: lease, begun: AtomicBool::new(false) }
     }
 
     /// The calls that want to go on.
@@ -127,31 +131,39 @@ impl Leases {
 }
 
 impl Lease {
-    /// Decides whether the first byte may leave now.
+    /// Decides whether the first byte may leave now; from then on the call has begun.
     ///
     /// # Errors
     /// [`Refusal::GrantLapsed`] when the time to begin has passed, or the refusal the hold was cut with.
     pub fn may_begin(&self) -> Result<(), Refusal> {
         match self.hold.borrow().at(Instant::now()) {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                self.begun.store(true, Ordering::Relaxed);
+                Ok(())
+            }
             Err(refusal) => Err(refusal.unwrap_or(Refusal::GrantLapsed)),
         }
     }
 
-    /// Resolves when the hold is lost: with the refusal it was cut with, or because no renewal came in time.
+    /// Resolves when the hold is lost: with the refusal it was cut with, or because no renewal came in time, which is
+    /// [`Refusal::GrantLapsed`] for a call that had not begun.
     pub async fn lost(&self) -> Refusal {
         let mut hold = self.hold.clone();
         loop {
             let standing = hold.borrow_and_update().at(Instant::now());
             let end = match standing {
                 Ok(end) => end,
-                Err(refusal) => return refusal.unwrap_or(Refusal::OperatorUnreachable),
+                Err(refusal) => return refusal.unwrap_or_else(|| self.lapsed()),
             };
             tokio::select! {
                 () = sleep_until(end) => {}
-                changed = hold.changed() => if changed.is_err() { return Refusal::OperatorUnreachable },
+                changed = hold.changed() => if changed.is_err() { return self.lapsed() },
             }
         }
+    }
+
+    fn lapsed(&self) -> Refusal {
+        if self.begun.load(Ordering::Relaxed) { Refusal::OperatorUnreachable } else { Refusal::GrantLapsed }
     }
 }
 
@@ -227,8 +239,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn without_a_renewal_the_hold_is_lost_at_its_end() {
         let begun = Instant::now();
-        let lease = Leases::new().open(ask(1), &permission(2_000));
+        let (lease, idle) =
+            (Leases::new().open(ask(1), &permission(2_000)), Leases::new().open(ask(2), &permission(2_000)));
+        assert_eq!(lease.may_begin(), Ok(()));
         assert_eq!(lease.lost().await, Refusal::OperatorUnreachable);
+        assert_eq!(idle.lost().await, Refusal::GrantLapsed);
         assert_eq!(begun.elapsed().as_secs(), GRANT_TERM.as_secs());
     }
 
@@ -237,6 +252,7 @@ mod tests {
         let begun = Instant::now();
         let leases = Leases::new();
         let lease = leases.open(ask(1), &permission(2_000));
+        assert_eq!(lease.may_begin(), Ok(()));
         let calls = leases.open_calls();
         advance(Duration::from_secs(1)).await;
         let asked = Instant::now();

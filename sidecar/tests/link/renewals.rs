@@ -103,7 +103,7 @@ async fn without_a_good_answer_the_hold_is_lost_within_its_term() {
         (lost, operator.heard(RENEW_PATH).len())
     });
     for ((refusal, after), renewals) in join_all(lost).await {
-        assert_eq!(refusal, Refusal::OperatorUnreachable);
+        assert_eq!(refusal, Refusal::GrantLapsed);
         assert!(after >= GRANT_TERM && after < GRANT_TERM + Duration::from_millis(300), "{after:?}");
         assert!(renewals >= 1);
     }
@@ -118,7 +118,7 @@ async fn an_operator_that_went_away_cuts_nothing_early_and_holds_nothing_longer(
     sleep(Duration::from_millis(100)).await;
     let (away, renewed) = (Instant::now(), operator.heard(RENEW_PATH).len());
     drop(operator);
-    assert_eq!((renewed, lease.lost().await), (1, Refusal::OperatorUnreachable));
+    assert_eq!((renewed, lease.lost().await), (1, Refusal::GrantLapsed));
     let after = away.elapsed();
     assert!(after > GRANT_TERM * 9 / 10 && after < GRANT_TERM, "{after:?}");
 }
