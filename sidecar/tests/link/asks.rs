@@ -32,6 +32,13 @@ async fn a_grant_arrives_with_its_value() {
 }
 
 #[tokio::test]
+async fn a_grant_counts_from_before_its_ask_was_sent() {
+    let wait = Duration::from_millis(300);
+    let (_operator, link) = linked(move |_| Step::AnswerAfter(wait, granting())).await;
+    assert!(link.permission(1).await.sent.elapsed() >= wait);
+}
+
+#[tokio::test]
 async fn a_refusal_arrives_as_it_is() {
     let revoked = Refusal::ShareRevoked { secret: "stripe".into() };
     let said = revoked.clone();
@@ -108,10 +115,10 @@ async fn what_is_not_understood_is_a_fault() {
         Step::Answer(newer(r#"{"postponed":{}}"#)),
         Step::Answer(newer(r#"{"refused":{"code":"something_newer"}}"#)),
         Step::Answer(vec![0; 64 * 1024 * 1024]),
-        Step::Status(500),
-        Step::Status(404),
-        Step::Status(204),
-        Step::Status(307),
+        Step::Status(500, granting()),
+        Step::Status(404, granting()),
+        Step::Status(203, granting()),
+        Step::Status(307, granting()),
     ];
     let count = steps.len() as u128;
     let steps = std::sync::Mutex::new(steps.into_iter());

@@ -37,7 +37,7 @@ async fn enrolment_is_tried_until_it_holds_and_no_ask_is_sent_before() {
         ENROL_PATH => match tried.fetch_add(1, Ordering::SeqCst) {
             0 => not_enrolled(Refusal::EnrolmentPending),
             1 => not_enrolled(Refusal::PoliciesMissing),
-            2 => Step::Status(500),
+            2 => Step::Status(500, vec![]),
             3 => Step::Reset,
             _ => Step::Answer(enrolling.enrolled(&heard.enrol(), HOUR)),
         },

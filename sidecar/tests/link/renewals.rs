@@ -8,7 +8,7 @@ use std::{
 use futures_util::future::join_all;
 use keylend_contract::{
     refusal::Refusal,
-    wire::{ASK_PATH, GRANT_TERM, RENEW_PATH, RenewAnswer, Verdict},
+    wire::{ASK_PATH, ENROL_PATH, GRANT_TERM, RENEW_PATH, RenewAnswer, Verdict},
 };
 use tokio::time::{sleep, timeout};
 
@@ -80,12 +80,20 @@ async fn a_call_that_is_cut_is_lost_by_the_next_renewal() {
 }
 
 #[tokio::test]
+async fn a_caller_that_is_not_known_any_more_enrols_again() {
+    let (operator, link) =
+        linked(granting(|_| Step::Answer(verdicts(vec![Verdict::Cut(Refusal::CallerUnknown)])))).await;
+    assert_eq!(lost(&link, 1).await.0, Refusal::CallerUnknown);
+    until(|| operator.heard(ENROL_PATH).len() == 2).await;
+}
+
+#[tokio::test]
 async fn without_a_good_answer_the_hold_is_lost_within_its_term() {
     let steps: [fn() -> Step; 6] = [
         || Step::Silence,
         || Step::Reset,
         || Step::Freeze,
-        || Step::Status(500),
+        || Step::Status(500, vec![]),
         || Step::Answer(b"nonsense".to_vec()),
         || Step::Answer(verdicts(vec![])),
     ];

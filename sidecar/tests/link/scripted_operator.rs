@@ -31,7 +31,7 @@ use tokio_rustls::TlsAcceptor;
 pub enum Step {
     Answer(Vec<u8>),
     AnswerAfter(Duration, Vec<u8>),
-    Status(u16),
+    Status(u16, Vec<u8>),
     Silence,
     /// The connection is reset.
     Reset,
@@ -240,7 +240,7 @@ async fn answer(
             sleep(wait).await;
             respond(200, answer)
         }
-        Step::Status(status) => respond(status, vec![]),
+        Step::Status(status, answer) => respond(status, answer),
         Step::Silence => std::future::pending().await,
         Step::Reset => {
             ends.reset.notify_one();
