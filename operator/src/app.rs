@@ -1,1 +1,307 @@
-//! Builds and runs the operator.
+//! Builds one replica out of its parts, runs it, and lets it end in good order.
+//!
+//! Every replica does everything. Nothing here is allowed to assume that it is alone.
+
+mod listeners;
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use jiff::{SignedDuration, Timestamp};
+use keylend_contract::wire::OPERATOR_SERVER_NAME;
+use kube::{Client, Config as ClientConfig};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+    task::JoinHandle,
+};
+use tokio_rustls::TlsAcceptor;
+use uuid::Uuid;
+
+use crate::{
+    admission::{bundle, inject::InjectionSettings},
+    audit::{AuditLog, DenialLimits, Settings},
+    authority::{Authority, SERVING_CERTIFICATE_LIFE, Serving},
+    config::Config,
+    controllers::{self, Controllers},
+    enrol::{self, Enrolment, Records},
+    fault::Fault,
+    freshness::Reader,
+    keys::local::LocalKeys,
+    metrics::Metrics,
+    policies::Policies,
+    resolve::{Resolver, server::Server},
+    sealing::SealingKeyring,
+    storage::{self, NAMESPACE, Storage},
+    world::World,
+};
+
+/// The deciding client gives up after this long: a caller waits two seconds at most.
+const DECIDING_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long open requests may take when the replica ends.
+const DRAIN: Duration = Duration::from_secs(10);
+const WEBHOOK_SERVICE: &str = "keylend-webhook";
+const SWEEP_EVERY: Duration = Duration::from_secs(600);
+const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
+const DENIALS: DenialLimits =
+    DenialLimits { interval: SignedDuration::from_mins(1), rows: 60, bytes: 64 * 1024, callers: 4096 };
+
+/// One replica, built but not running.
+pub struct App {
+    client: Client,
+    deciding: Client,
+    authority: Arc<Authority>,
+    serving: Arc<Serving>,
+    policies: Arc<Policies>,
+    settings: InjectionSettings,
+    audit: AuditLog,
+    storage: Arc<Storage>,
+    controllers: Controllers,
+    cluster_uid: String,
+    metrics: Arc<Metrics>,
+    listeners: Listeners,
+}
+
+struct Listeners {
+    sidecars: TcpListener,
+    webhook: Arc<TcpListener>,
+    metrics: Arc<TcpListener>,
+}
+
+/// Makes core files and other processes' views impossible, and panics silent about what they saw.
+pub fn prepare_process() {
+    // The provider is installed once per process; a second installation changes nothing.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    tracing_subscriber::fmt().json().with_writer(std::io::stderr).with_max_level(tracing::Level::INFO).init();
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        tracing::error!(place, "a request ended in a panic");
+    }));
+    let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
+    if rustix::process::setrlimit(rustix::process::Resource::Core, none).is_err()
+        || rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable).is_err()
+    {
+        tracing::warn!("core files could not be ruled out");
+    }
+}
+
+impl App {
+    /// Opens the listeners and the audit log, and loads the keys.
+    ///
+    /// # Errors
+    /// [`Fault`], which names what could not be done.
+    pub async fn build(config: Config) -> Result<Self, Fault> {
+        let listeners = Listeners {
+            sidecars: listen(config.sidecar_address).await?,
+            webhook: Arc::new(listen(config.webhook_address).await?),
+            metrics: Arc::new(listen(config.metrics_address).await?),
+        };
+        let (client, deciding) = clients().await?;
+        let audit = open_audit(&config)?;
+        let authority = Arc::new(Authority::load_or_create(&client, NAMESPACE).await?);
+        let serving = authority.serving(&serving_names())?;
+        let cluster_uid =
+            storage::cluster_uid(&client).await.map_err(|e| Fault::new("reading the cluster's uid", e))?;
+        let keys = LocalKeys::load_or_create(&client, &deciding)
+            .await
+            .map_err(|e| Fault::new("loading the keys", e))?;
+        let keys = Arc::new(keys);
+        let storage = Arc::new(Storage::new(&client, &deciding, keys.clone()));
+        let sealing = SealingKeyring::load_or_create(&client, keys, &cluster_uid)
+            .await
+            .map_err(|e| Fault::new("loading the sealing keys", e))?;
+        let settings = InjectionSettings {
+            image: config.sidecar_image,
+            image_pull_policy: config.sidecar_image_pull_policy,
+            operator_roots_pem: authority.roots_pem().to_owned(),
+        };
+        let controllers =
+            controllers::build(&client, sealing, storage.clone(), cluster_uid.clone(), audit.clone());
+        Ok(Self {
+            policies: Arc::new(Policies::built_in()?),
+            metrics: Arc::new(Metrics::new().map_err(|e| Fault::new("registering metrics", e))?),
+            client,
+            deciding,
+            authority,
+            serving,
+            settings,
+            audit,
+            storage,
+            controllers,
+            cluster_uid,
+            listeners,
+        })
+    }
+
+    /// Runs until SIGTERM or SIGINT; then refuses new work, finishes what is open, and closes the audit log.
+    ///
+    /// # Errors
+    /// [`Fault`] if a listener cannot be configured, or a watch ends for good.
+    pub async fn run(self) -> Result<(), Fault> {
+        let ready = Arc::new(AtomicBool::new(false));
+        let audit = self.audit.clone();
+        let tasks = self.background(&ready);
+        let outcome = self.serve(&ready).await;
+        for task in tasks {
+            task.abort();
+        }
+        audit.close().await;
+        outcome
+    }
+
+    /// Starts what needs no watch to have delivered: probes, the webhook with its certificate and bundle, and the look at
+    /// the policies.
+    fn background(&self, ready: &Arc<AtomicBool>) -> Vec<JoinHandle<()>> {
+        let tls = TlsAcceptor::from(Arc::new(self.authority.webhook_server_config(&self.serving)));
+        let settings = Arc::new(self.settings.clone());
+        let (policies, client, guards) =
+            (self.policies.clone(), self.client.clone(), self.controllers.guards.clone());
+        let metrics = self.metrics.clone();
+        vec![
+            tokio::spawn(listeners::metrics(
+                self.listeners.metrics.clone(),
+                self.metrics.clone(),
+                self.audit.clone(),
+                ready.clone(),
+            )),
+            tokio::spawn(listeners::webhook(
+                self.listeners.webhook.clone(),
+                tls,
+                settings,
+                self.metrics.clone(),
+            )),
+            tokio::spawn(bundle::keep(self.client.clone(), self.settings.operator_roots_pem.clone())),
+            tokio::spawn(renew_serving(self.authority.clone(), self.serving.clone())),
+            tokio::spawn(async move { policies.keep_looking(client, guards, &metrics).await }),
+        ]
+    }
+
+    /// Serves sidecars from the moment every watch has delivered, until told to stop.
+    async fn serve(self, ready: &AtomicBool) -> Result<(), Fault> {
+        let watched = self.controllers.watched.clone();
+        let controllers = tokio::spawn(self.controllers.running);
+        let mut signals = Signals::new()?;
+        let world = tokio::select! {
+            world = watched.synced() => world.map_err(|e| Fault::new("waiting for the watches", e))?,
+            () = signals.told_to_stop() => return Ok(()),
+        };
+        let enrolment = Arc::new(Enrolment {
+            records: Records::new(self.client.clone(), NAMESPACE),
+            client: self.client,
+            authority: self.authority.clone(),
+            policies: self.policies,
+            settings: self.settings,
+            audit: self.audit.clone(),
+        });
+        let sweeping = tokio::spawn(sweep_records(enrolment.clone(), world.clone()));
+        let resolver = Resolver {
+            reader: Reader::new(self.deciding, world.clone()),
+            world,
+            storage: self.storage,
+            audit: self.audit,
+            cluster_uid: self.cluster_uid,
+        };
+        let server = Arc::new(Server { resolver, enrolment, metrics: self.metrics });
+        let tls = TlsAcceptor::from(Arc::new(self.authority.sidecar_server_config(&self.serving)?));
+        let (draining, drain) = watch::channel(());
+        let serving = tokio::spawn(server.serve(self.listeners.sidecars, tls, drain));
+        ready.store(true, Ordering::Relaxed);
+        tracing::info!("the operator is ready");
+        signals.told_to_stop().await;
+        ready.store(false, Ordering::Relaxed);
+        drop(draining);
+        if tokio::time::timeout(DRAIN, serving).await.is_err() {
+            tracing::warn!("requests were still open at the end");
+        }
+        sweeping.abort();
+        controllers.abort();
+        Ok(())
+    }
+}
+
+/// The two signals that end a process in good order.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Fault> {
+        let listen = |kind| signal(kind).map_err(|e| Fault::new("listening for signals", e));
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    async fn told_to_stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, Fault> {
+    TcpListener::bind(address).await.map_err(|e| Fault::new("opening a listener", e))
+}
+
+/// One client for everything, and one for decisions: that one never retries and gives up early, because a late answer is
+/// a refusal already.
+async fn clients() -> Result<(Client, Client), Fault> {
+    const DOING: &str = "connecting to the API server";
+    let ordinary = ClientConfig::infer().await.map_err(|e| Fault::new(DOING, e))?;
+    let mut deciding = ordinary.clone();
+    deciding.connect_timeout = Some(DECIDING_TIMEOUT);
+    deciding.read_timeout = Some(DECIDING_TIMEOUT);
+    deciding.default_retry = false;
+    let client = |config| Client::try_from(config).map_err(|e| Fault::new(DOING, e));
+    Ok((client(ordinary)?, client(deciding)?))
+}
+
+fn open_audit(config: &Config) -> Result<AuditLog, Fault> {
+    let settings = Settings {
+        directory: config.audit_directory.clone(),
+        replica: config.replica.clone(),
+        incarnation: Uuid::new_v4().to_string(),
+        segment_bytes: SEGMENT_BYTES.min(config.audit_budget_bytes / 4),
+        budget_bytes: config.audit_budget_bytes,
+        minimum_retention: config.audit_minimum_retention,
+    };
+    AuditLog::open(settings, DENIALS, std::io::stdout()).map_err(|e| Fault::new("opening the audit log", e))
+}
+
+fn serving_names() -> Vec<String> {
+    let webhook = format!("{WEBHOOK_SERVICE}.{NAMESPACE}.svc");
+    vec![OPERATOR_SERVER_NAME.to_owned(), webhook]
+}
+
+async fn renew_serving(authority: Arc<Authority>, serving: Arc<Serving>) {
+    loop {
+        tokio::time::sleep(SERVING_CERTIFICATE_LIFE / 2).await;
+        if let Err(fault) = authority.renew(&serving) {
+            tracing::error!(
+                error = &fault as &dyn std::error::Error,
+                "the serving certificate could not be renewed"
+            );
+        }
+    }
+}
+
+async fn sweep_records(enrolment: Arc<Enrolment>, world: World) {
+    loop {
+        tokio::time::sleep(SWEEP_EVERY).await;
+        if let Err(fault) =
+            enrol::sweep(&enrolment.records, |uid| world.pod_lives(uid), Timestamp::now()).await
+        {
+            tracing::warn!(
+                error = &fault as &dyn std::error::Error,
+                "records of gone pods could not be removed"
+            );
+        }
+    }
+}

@@ -1,1 +1,235 @@
-//! One row a use; durable before the use.
+//! The audit log: every use is on record before it happens.
+//!
+//! Promises: [`AuditLog::intent`] and [`AuditLog::write`] return a [`Position`] only after the row is durable
+//! (`fdatasync`), so whoever has one may go on; rows survive `kill -9`; the rows of a replica are one hash chain,
+//! which [`verify::Verifier`] checks; no row holds a value; no caller can fill the log, or keep others from it.
+//!
+//! How: callers queue encoded rows (`row`, `text`); one thread (`writer`) takes all that wait, chains them
+//! (`chain`), writes and syncs once (`store`, `segment`), answers, and passes the lines on to standard output
+//! (`mirror`). `budget` decides which denials are written singly, `room` what the volume holds for whom. `recover`
+//! reads what an earlier run left.
+//!
+//! Never add: Kubernetes, a row that nobody waits for but counts, a way to use without a [`Position`].
+
+mod budget;
+mod chain;
+mod counters;
+mod mirror;
+mod recover;
+mod room;
+pub mod row;
+mod segment;
+mod store;
+mod text;
+pub mod verify;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use jiff::Timestamp;
+use tokio::sync::{Semaphore, oneshot};
+
+pub use self::budget::DenialLimits;
+pub use self::chain::{Digest, Head};
+pub use self::counters::Reading;
+pub use self::store::Settings;
+pub use self::text::{Path, Text};
+
+use self::budget::{Denial, Shares, Verdict};
+use self::chain::MAX_LINE;
+use self::counters::{Counters, count};
+use self::mirror::Mirror;
+use self::room::Purpose;
+use self::row::{Alarm, Caller, Intent, Party, Refusal, Row, Write};
+use self::store::Store;
+use self::writer::{Job, Message, Waiter, Writer};
+
+/// How many rows may wait; whoever comes later waits for a place.
+const QUEUE_ROWS: usize = 4096;
+
+/// What a row may take before the chain adds its part.
+const MAX_ROW: usize = MAX_LINE - 1024;
+
+/// The log. Clones write to the same one.
+#[derive(Debug, Clone)]
+pub struct AuditLog {
+    queue: Sender<Message>,
+    places: Arc<Semaphore>,
+    shares: Arc<Mutex<Shares>>,
+    counters: Arc<Counters>,
+}
+
+/// Proof that a row is durable. Only the log makes one, and one row gives one: it cannot be copied.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Position(Head);
+
+impl Position {
+    /// The row's number and hash.
+    #[must_use]
+    pub fn head(&self) -> Head {
+        self.0
+    }
+}
+
+/// What became of a denial. It stands either way.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Recorded {
+    /// It has a durable row of its own.
+    Row(Position),
+    /// It will be part of a row that counts its kind.
+    Counted,
+}
+
+/// Why a row is not in the log.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum AuditFault {
+    /// No room: of the volume, of the budget, or of this recipient's share of it.
+    #[error("no room for an audit row")]
+    Full,
+    /// The disk failed.
+    #[error("writing an audit row")]
+    Write(#[source] Arc<io::Error>),
+    /// The row is longer than any row may be.
+    #[error("the audit row is too long")]
+    TooLong,
+    /// The log is closed.
+    #[error("the audit log has stopped")]
+    Stopped,
+}
+
+impl From<io::Error> for AuditFault {
+    fn from(error: io::Error) -> Self {
+        let no_room = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded, io::ErrorKind::FileTooLarge];
+        if no_room.contains(&error.kind()) { Self::Full } else { Self::Write(Arc::new(error)) }
+    }
+}
+
+/// Why the log cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenFault {
+    /// The sizes do not fit together.
+    #[error("an audit segment needs 64 KiB or more, and the budget four segments or more")]
+    Sizes,
+    /// The directory cannot be used.
+    #[error("opening the audit log")]
+    Open(#[from] io::Error),
+}
+
+impl AuditLog {
+    /// Opens the log in its directory, goes on where the last run stopped, and copies each durable row to `mirror`.
+    ///
+    /// # Errors
+    /// When the sizes do not fit, or the directory cannot be read or is in use.
+    pub fn open(
+        settings: Settings,
+        denials: DenialLimits,
+        mirror: impl io::Write + Send + 'static,
+    ) -> Result<Self, OpenFault> {
+        if settings.segment_bytes < 64 * 1024 || settings.budget_bytes / 4 < settings.segment_bytes {
+            return Err(OpenFault::Sizes);
+        }
+        let (store, found) = Store::open(settings)?;
+        tracing::info!(row = found.head.seq, hash = %found.head.hash, torn_bytes = found.torn_bytes, "the audit log goes on");
+        for segment in &found.damaged {
+            tracing::error!(segment, "an audit segment is damaged; it is kept as it is");
+        }
+        let counters = Arc::new(Counters::default());
+        counters.segments_damaged.store(found.damaged.len() as u64, Ordering::Relaxed);
+        let shares = Arc::new(Mutex::new(Shares::new(denials)));
+        let mirror = Mirror::start(mirror, Arc::clone(&counters))?;
+        let writer = Writer::new(store, Arc::clone(&shares), mirror, Arc::clone(&counters));
+        let (queue, messages) = channel();
+        thread::Builder::new().name("audit-writer".to_owned()).spawn(move || writer.run(&messages))?;
+        Ok(Self { queue, places: Arc::new(Semaphore::new(QUEUE_ROWS)), shares, counters })
+    }
+
+    /// Records a use that is about to happen. Without the position there is no use.
+    ///
+    /// # Errors
+    /// When the row is not durable.
+    pub async fn intent(&self, row: Intent) -> Result<Position, AuditFault> {
+        let recipient = Arc::from(row.caller.namespace_uid.as_str());
+        self.commit(Purpose::Use(recipient), encode(&Row::Intent(row))?).await
+    }
+
+    /// Records a change.
+    ///
+    /// # Errors
+    /// When the row is not durable.
+    pub async fn write(&self, row: Write) -> Result<Position, AuditFault> {
+        self.commit(Purpose::Write, encode(&Row::Write(row))?).await
+    }
+
+    /// Records a refusal, singly or as one of many.
+    pub async fn refusal(&self, row: Refusal) -> Recorded {
+        let denial = Denial { by: party(row.caller.as_ref()), code: row.code };
+        self.deny(&denial, &Row::Refusal(row)).await
+    }
+
+    /// Records something that a person should look at, singly or as one of many.
+    pub async fn alarm(&self, row: Alarm) -> Recorded {
+        let denial = Denial { by: party(row.caller.as_ref()), code: row.concern.code() };
+        self.deny(&denial, &Row::Alarm(row)).await
+    }
+
+    /// What the log has done so far.
+    #[must_use]
+    pub fn reading(&self) -> Reading {
+        self.counters.read()
+    }
+
+    /// Writes what waits and what is counted, closes the segment, and takes nothing more.
+    pub async fn close(&self) {
+        let (done, closed) = oneshot::channel();
+        if self.queue.send(Message::Close(done)).is_ok() {
+            let _ = closed.await;
+        }
+    }
+
+    async fn deny(&self, denial: &Denial, row: &Row) -> Recorded {
+        let Ok(row) = encode(row) else { return self.count(denial) };
+        if lock(&self.shares).weigh(denial, row.len(), Timestamp::now()) == Verdict::Counted {
+            count(&self.counters.counted, 1);
+            return Recorded::Counted;
+        }
+        match self.commit(Purpose::Denial, row).await {
+            Ok(position) => Recorded::Row(position),
+            Err(_fault) => self.count(denial),
+        }
+    }
+
+    fn count(&self, denial: &Denial) -> Recorded {
+        lock(&self.shares).count(denial, Timestamp::now());
+        count(&self.counters.counted, 1);
+        Recorded::Counted
+    }
+
+    async fn commit(&self, purpose: Purpose, row: Vec<u8>) -> Result<Position, AuditFault> {
+        let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| AuditFault::Stopped)?;
+        let (answer, answered) = oneshot::channel();
+        let job = Job { row, purpose, waiter: Waiter::Caller(answer, place) };
+        self.queue.send(Message::Commit(job)).map_err(|_| AuditFault::Stopped)?;
+        answered.await.map_err(|_| AuditFault::Stopped)?
+    }
+}
+
+fn party(caller: Option<&Caller>) -> Party {
+    caller.cloned().map_or(Party::Unknown, Party::Caller)
+}
+
+fn encode(row: &Row) -> Result<Vec<u8>, AuditFault> {
+    let encoded = serde_json::to_vec(row).map_err(io::Error::from)?;
+    if encoded.len() <= MAX_ROW { Ok(encoded) } else { Err(AuditFault::TooLong) }
+}
+
+/// What the mutex guards is whole after every statement, so a panic elsewhere does not spoil it.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

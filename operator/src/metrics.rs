@@ -1,1 +1,133 @@
-//! What Prometheus reads.
+//! What Prometheus reads: prefix `keylend_`, base units, labels from closed lists only.
+
+use std::time::Duration;
+
+use keylend_contract::{
+    plaintext::Plaintext,
+    wire::{EnrolAnswer, Granted, RenewAnswer, Verdict},
+};
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+};
+
+use crate::{audit::AuditLog, fault::Failure};
+
+const GRANTED: &str = "granted";
+const FAULT: &str = "fault";
+
+/// The operator's metrics.
+pub struct Metrics {
+    registry: Registry,
+    asks: IntCounterVec,
+    ask_seconds: Histogram,
+    renewals: IntCounterVec,
+    enrolments: IntCounterVec,
+    reviews: IntCounter,
+    policies_unaltered: IntGauge,
+    audit_rows: IntCounter,
+    audit_syncs: IntCounter,
+}
+
+impl Metrics {
+    /// Registers every metric once.
+    ///
+    /// # Errors
+    /// The library's, if two metrics had one name.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let by_code = |name: &str, help: &str| IntCounterVec::new(Opts::new(name, help), &["code"]);
+        let metrics = Self {
+            registry: Registry::new(),
+            asks: by_code("keylend_asks_total", "Asks by outcome: granted, fault, or the refusal's code.")?,
+            ask_seconds: Histogram::with_opts(
+                HistogramOpts::new("keylend_ask_duration_seconds", "From an ask's arrival to its answer.")
+                    .buckets(vec![0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0]),
+            )?,
+            renewals: by_code(
+                "keylend_renewals_total",
+                "Renewed calls by outcome: held, or the refusal's code.",
+            )?,
+            enrolments: by_code(
+                "keylend_enrolments_total",
+                "Enrolments by outcome: enrolled, fault, or the refusal's code.",
+            )?,
+            reviews: IntCounter::new("keylend_admission_reviews_total", "Pods reviewed for injection.")?,
+            policies_unaltered: IntGauge::new(
+                "keylend_policies_unaltered",
+                "1 while the admission policies stand as they were installed.",
+            )?,
+            audit_rows: IntCounter::new("keylend_audit_rows_total", "Durable audit rows.")?,
+            audit_syncs: IntCounter::new(
+                "keylend_audit_syncs_total",
+                "Times the audit log was made durable.",
+            )?,
+        };
+        metrics.register()?;
+        Ok(metrics)
+    }
+
+    fn register(&self) -> Result<(), prometheus::Error> {
+        self.registry.register(Box::new(self.asks.clone()))?;
+        self.registry.register(Box::new(self.ask_seconds.clone()))?;
+        self.registry.register(Box::new(self.renewals.clone()))?;
+        self.registry.register(Box::new(self.enrolments.clone()))?;
+        self.registry.register(Box::new(self.reviews.clone()))?;
+        self.registry.register(Box::new(self.policies_unaltered.clone()))?;
+        self.registry.register(Box::new(self.audit_rows.clone()))?;
+        self.registry.register(Box::new(self.audit_syncs.clone()))
+    }
+
+    /// Counts one ask.
+    pub fn asked(&self, outcome: &Result<(Granted, Vec<Plaintext>), Failure>, took: Duration) {
+        self.asks.with_label_values(&[label(outcome, GRANTED)]).inc();
+        self.ask_seconds.observe(took.as_secs_f64());
+    }
+
+    /// Counts one enrolment.
+    pub fn enrolled(&self, outcome: &Result<EnrolAnswer, Failure>) {
+        self.enrolments.with_label_values(&[label(outcome, "enrolled")]).inc();
+    }
+
+    /// Counts each call of one renewal.
+    pub fn renewed(&self, answer: &RenewAnswer) {
+        for verdict in &answer.verdicts {
+            let code = match verdict {
+                Verdict::Held(_) => "held",
+                Verdict::Cut(refusal) => refusal.code(),
+            };
+            self.renewals.with_label_values(&[code]).inc();
+        }
+    }
+
+    /// Counts one review.
+    pub fn reviewed(&self) {
+        self.reviews.inc();
+    }
+
+    /// Says whether the admission policies stand.
+    pub fn policies(&self, state: &crate::policies::PoliciesState) {
+        self.policies_unaltered.set(i64::from(*state == crate::policies::PoliciesState::Unaltered));
+    }
+
+    /// Everything in the text format of Prometheus.
+    ///
+    /// # Errors
+    /// The encoder's.
+    pub fn text(&self, audit: &AuditLog) -> Result<Vec<u8>, prometheus::Error> {
+        let reading = audit.reading();
+        self.audit_rows.reset();
+        self.audit_rows.inc_by(reading.rows);
+        self.audit_syncs.reset();
+        self.audit_syncs.inc_by(reading.syncs);
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+}
+
+fn label<T>(outcome: &Result<T, Failure>, granted: &'static str) -> &'static str {
+    match outcome {
+        Ok(_) => granted,
+        Err(Failure::Refused(refusal)) => refusal.code(),
+        Err(Failure::Broke(_)) => FAULT,
+    }
+}

@@ -1,1 +1,80 @@
-//! respond
+//! Refusal or fault to response: the only place where the two meet HTTP.
+//!
+//! A refusal is an answer like any other and travels as a message; only a fault is an error of HTTP, and says nothing.
+
+use bytes::Bytes;
+use http::{Response, StatusCode, header};
+use http_body_util::Full;
+use keylend_contract::{
+    plaintext::Plaintext,
+    wire::{self, Answer, EnrolAnswer, Granted, RenewAnswer},
+};
+use serde::Serialize;
+
+use crate::fault::{Failure, Fault};
+
+/// What goes back to a sidecar.
+pub type Reply = Response<Full<Bytes>>;
+
+/// The answer to an ask.
+pub fn answer(outcome: Result<(Granted, Vec<Plaintext>), Failure>) -> Reply {
+    match outcome {
+        Ok((granted, values)) => message(&Answer::Granted(Box::new(granted)), &values),
+        Err(Failure::Refused(refusal)) => message(&Answer::Refused(refusal), &[]),
+        Err(Failure::Broke(fault)) => broke(&fault),
+    }
+}
+
+/// The answer to an enrolment.
+pub fn enrolment(outcome: Result<EnrolAnswer, Failure>) -> Reply {
+    match outcome {
+        Ok(enrolled) => message(&enrolled, &[]),
+        Err(Failure::Refused(refusal)) => message(&EnrolAnswer::Refused(refusal), &[]),
+        Err(Failure::Broke(fault)) => broke(&fault),
+    }
+}
+
+/// The answer to a renewal.
+pub fn renewal(answer: &RenewAnswer) -> Reply {
+    message(answer, &[])
+}
+
+/// A status without a body.
+pub fn bare(status: StatusCode) -> Reply {
+    let mut reply = Response::new(Full::default());
+    *reply.status_mut() = status;
+    reply
+}
+
+fn message<M: Serialize>(message: &M, values: &[Plaintext]) -> Reply {
+    match wire::encode(message, values) {
+        Ok(mut bytes) => {
+            // The bytes move; the emptied vector is what gets wiped here, the moved ones by the allocator.
+            let mut reply = Response::new(Full::new(Bytes::from(std::mem::take(&mut *bytes))));
+            reply.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+            reply
+        }
+        Err(error) => broke(&Fault::new("writing an answer", error)),
+    }
+}
+
+fn broke(fault: &Fault) -> Reply {
+    tracing::error!(error = fault as &dyn std::error::Error, "a request could not be answered");
+    bare(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+#[cfg(test)]
+mod tests {
+    use keylend_contract::refusal::Refusal;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_an_answer_and_a_fault_says_nothing() {
+        let refused = answer(Err(Refusal::CallerUnknown.into()));
+        assert_eq!(refused.status(), StatusCode::OK);
+        let broke = answer(Err(Fault::new("reading a share", "kl-test-cause").into()));
+        assert_eq!(broke.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(hyper::body::Body::size_hint(broke.body()).exact(), Some(0));
+    }
+}

@@ -1,1 +1,160 @@
-//! server
+//! The listener for sidecars: TLS 1.3, HTTP/2, three paths; bounded in size, time and number.
+//!
+//! Only enrolment is possible without a client certificate of ours. A connection's certificate is read once, when it
+//! is opened; whether its pod still lives is asked again on every call.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, Limited};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use keylend_contract::wire::{self, ASK_PATH, Ask, ENROL_PATH, Enrol, MAX_MESSAGE_BYTES, RENEW_PATH, Renew};
+use serde::de::DeserializeOwned;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, watch},
+    time::timeout,
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+
+use super::{
+    Resolver,
+    caller::Caller,
+    respond::{self, Reply},
+};
+use crate::{enrol::Enrolment, metrics::Metrics};
+
+const HANDSHAKE: Duration = Duration::from_secs(5);
+const BODY: Duration = Duration::from_secs(2);
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+const MAX_CONNECTIONS: u32 = 10_000;
+const MAX_STREAMS: u32 = 256;
+const MAX_BODY_BYTES: usize = MAX_MESSAGE_BYTES + 64;
+
+/// What answers sidecars.
+pub struct Server {
+    /// Answers asks and renewals.
+    pub resolver: Resolver,
+    /// Answers enrolments.
+    pub enrolment: Arc<Enrolment>,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+}
+
+impl Server {
+    /// Serves `listener` until the sender of `drain` is dropped; then lets open requests finish.
+    pub async fn serve(
+        self: Arc<Self>,
+        listener: TcpListener,
+        tls: TlsAcceptor,
+        mut drain: watch::Receiver<()>,
+    ) {
+        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS as usize));
+        loop {
+            let accepted = tokio::select! {
+                _ = drain.changed() => break,
+                accepted = listener.accept() => accepted,
+            };
+            let Ok((stream, _)) = accepted else {
+                // Out of descriptors, most likely: a pause lets some close.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            };
+            let Ok(place) = places.clone().try_acquire_owned() else { continue };
+            let (server, tls, drain) = (self.clone(), tls.clone(), drain.clone());
+            tokio::spawn(async move {
+                server.connection(stream, tls, drain).await;
+                drop(place);
+            });
+        }
+        // Each connection holds a place until it is over.
+        let _ = places.acquire_many(MAX_CONNECTIONS).await;
+    }
+
+    async fn connection(
+        self: Arc<Self>,
+        stream: TcpStream,
+        tls: TlsAcceptor,
+        mut drain: watch::Receiver<()>,
+    ) {
+        let _ = stream.set_nodelay(true);
+        let Ok(Ok(stream)) = timeout(HANDSHAKE, tls.accept(stream)).await else { return };
+        let caller = caller(&stream).map(Arc::new);
+        let service = service_fn(move |request| {
+            let (server, caller) = (self.clone(), caller.clone());
+            async move { Ok::<_, std::convert::Infallible>(server.answer(caller.as_deref(), request).await) }
+        });
+        let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(MAX_STREAMS)
+            .initial_stream_window_size(64 * 1024)
+            .initial_connection_window_size(256 * 1024)
+            .max_frame_size(16 * 1024)
+            .max_header_list_size(8 * 1024)
+            .keep_alive_interval(KEEP_ALIVE)
+            .serve_connection(TokioIo::new(stream), service);
+        tokio::pin!(connection);
+        tokio::select! {
+            _ = connection.as_mut() => return,
+            _ = drain.changed() => connection.as_mut().graceful_shutdown(),
+        }
+        let _ = connection.await;
+    }
+
+    async fn answer(&self, caller: Option<&Caller>, request: Request<Incoming>) -> Reply {
+        let arrived = Instant::now();
+        if request.method() != Method::POST {
+            return respond::bare(StatusCode::METHOD_NOT_ALLOWED);
+        }
+        match (request.uri().path(), caller) {
+            (ENROL_PATH, _) => match read::<Enrol>(request).await {
+                Ok(enrol) => {
+                    let outcome = self.enrolment.enrol(enrol).await;
+                    self.metrics.enrolled(&outcome);
+                    respond::enrolment(outcome)
+                }
+                Err(status) => respond::bare(status),
+            },
+            (ASK_PATH, Some(caller)) => match read::<Ask>(request).await {
+                Ok(ask) => {
+                    let outcome = self.resolver.ask(caller, ask, arrived).await;
+                    self.metrics.asked(&outcome, arrived.elapsed());
+                    respond::answer(outcome)
+                }
+                Err(status) => respond::bare(status),
+            },
+            (RENEW_PATH, Some(caller)) => match read::<Renew>(request).await {
+                Ok(renew) => {
+                    let answer = self.resolver.renew(caller, renew).await;
+                    self.metrics.renewed(&answer);
+                    respond::renewal(&answer)
+                }
+                Err(status) => respond::bare(status),
+            },
+            (ASK_PATH | RENEW_PATH, None) => respond::bare(StatusCode::UNAUTHORIZED),
+            _ => respond::bare(StatusCode::NOT_FOUND),
+        }
+    }
+}
+
+fn caller(stream: &TlsStream<TcpStream>) -> Option<Caller> {
+    let certificate = stream.get_ref().1.peer_certificates()?.first()?;
+    Caller::from_certificate(certificate).ok()
+}
+
+/// Reads one message; what is too long, too slow or not understood is the sender's fault.
+async fn read<M: DeserializeOwned>(request: Request<Incoming>) -> Result<M, StatusCode> {
+    let body = Limited::new(request.into_body(), MAX_BODY_BYTES).collect();
+    let body: Bytes = match timeout(BODY, body).await {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(_)) => return Err(StatusCode::PAYLOAD_TOO_LARGE),
+        Err(_) => return Err(StatusCode::REQUEST_TIMEOUT),
+    };
+    let (message, values) = wire::decode::<M>(&body).map_err(|_| StatusCode::BAD_REQUEST)?;
+    if values.is_empty() { Ok(message) } else { Err(StatusCode::BAD_REQUEST) }
+}

@@ -1,0 +1,134 @@
+//! The two small listeners: the API server's webhook calls over TLS, and probes and metrics in the clear.
+//!
+//! Neither says more than it must: a review's answer, alive or ready, and numbers.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+    sync::Semaphore,
+    time::timeout,
+};
+use tokio_rustls::TlsAcceptor;
+
+use crate::{
+    admission::{self, inject::InjectionSettings},
+    audit::AuditLog,
+    metrics::Metrics,
+};
+
+const MAX_CONNECTIONS: usize = 256;
+const HANDSHAKE: Duration = Duration::from_secs(5);
+const HEAD: Duration = Duration::from_secs(5);
+/// A connection lasts this long at most, whatever goes on in it.
+const CONNECTION: Duration = Duration::from_secs(300);
+
+type Reply = Response<Full<Bytes>>;
+
+/// Reviews pods.
+pub async fn webhook(
+    listener: Arc<TcpListener>,
+    tls: TlsAcceptor,
+    settings: Arc<InjectionSettings>,
+    metrics: Arc<Metrics>,
+) {
+    let accept = move |stream| {
+        let (tls, settings, metrics) = (tls.clone(), settings.clone(), metrics.clone());
+        async move {
+            let Ok(Ok(stream)) = timeout(HANDSHAKE, tls.accept(stream)).await else { return };
+            serve(stream, move |request| {
+                metrics.reviewed();
+                admission::answer(settings.clone(), request)
+            })
+            .await;
+        }
+    };
+    each_connection(&listener, accept).await;
+}
+
+/// Answers probes and Prometheus.
+pub async fn metrics(
+    listener: Arc<TcpListener>,
+    metrics: Arc<Metrics>,
+    audit: AuditLog,
+    ready: Arc<AtomicBool>,
+) {
+    let accept = move |stream| {
+        let (metrics, audit, ready) = (metrics.clone(), audit.clone(), ready.clone());
+        serve(stream, move |request: Request<Incoming>| {
+            let reply = match request.uri().path() {
+                "/healthz" => said(StatusCode::OK, "alive"),
+                "/readyz" if ready.load(Ordering::Relaxed) => said(StatusCode::OK, "ready"),
+                "/readyz" => said(StatusCode::SERVICE_UNAVAILABLE, "not ready"),
+                "/metrics" => match metrics.text(&audit) {
+                    Ok(text) => Response::new(Full::new(Bytes::from(text))),
+                    Err(_) => said(StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be written"),
+                },
+                _ => said(StatusCode::NOT_FOUND, "not found"),
+            };
+            std::future::ready(reply)
+        })
+    };
+    each_connection(&listener, accept).await;
+}
+
+fn said(status: StatusCode, text: &'static str) -> Reply {
+    let mut reply = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
+    *reply.status_mut() = status;
+    reply
+}
+
+async fn each_connection<A, C>(listener: &TcpListener, accept: A)
+where
+    A: Fn(tokio::net::TcpStream) -> C,
+    C: Future<Output = ()> + Send + 'static,
+{
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            // Out of descriptors, most likely: a pause lets some close.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        let Ok(place) = places.clone().try_acquire_owned() else { continue };
+        let connection = timeout(CONNECTION, accept(stream));
+        tokio::spawn(async move {
+            let _ = connection.await;
+            drop(place);
+        });
+    }
+}
+
+async fn serve<S, F, R>(stream: S, answer: F)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    F: Fn(Request<Incoming>) -> R,
+    R: Future<Output = Reply> + Send + 'static,
+{
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD);
+    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(64);
+    let service = service_fn(|request| {
+        let reply = answer(request);
+        async move { Ok::<_, Infallible>(reply.await) }
+    });
+    // A caller that went away is no fault of ours.
+    let _ = builder.serve_connection(TokioIo::new(stream), service).await;
+}
