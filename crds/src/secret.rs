@@ -33,6 +33,7 @@ use crate::condition::Condition;
     validation = ("self.type == oldSelf.type", "spec.type cannot be changed; make a new Secret"),
     validation = ("self.type == 'Linked' ? has(self.link) : !has(self.link)", "spec.link is for type Linked, which needs it"),
     validation = ("self.type != 'Linked' || (!has(self.environments) && !has(self.baseEnvironment))", "a Linked secret holds no value: spec.environments and spec.baseEnvironment are not for it"),
+    validation = ("!has(self.environments) || self.environments.map(e, has(e.sealed) ? size(e.sealed.value) : 0).sum() <= 360000", "spec.environments: the sealed values of one Secret hold at most 256 KiB together"),
 )]
 pub struct SecretSpec {
     /// What kind of value this is; cannot be changed.
@@ -105,6 +106,11 @@ pub struct LinkedShare {
     pub environment: String,
     /// Where the share is.
     pub share_ref: ShareReference,
+    /// The share's UID. Where it is left out, the one found first is pinned in the status; setting it accepts a share
+    /// that was created anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub uid: Option<String>,
 }
 
 /// A share in the owner's namespace.
@@ -131,6 +137,9 @@ pub struct SecretStatus {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".to_string()]))]
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
+    /// The highest version that any field of this secret was given; none is given twice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_version: Option<i64>,
     /// Where the live values rest.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
@@ -163,7 +172,7 @@ pub struct FieldStatus {
     /// The field, such as `value`.
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
-    /// Grows with each value.
+    /// Grows with each value of the secret.
     pub version: i64,
     /// Grows each time the same value is wrapped anew.
     pub wrap_generation: i64,

@@ -34,7 +34,7 @@ use crate::condition::Condition;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
     validation = ("self.secretRef.name == oldSelf.secretRef.name && self.environment == oldSelf.environment", "spec.secretRef and spec.environment cannot be changed; make a new SecretShare"),
-    validation = ("self.recipient.namespace.name == oldSelf.recipient.namespace.name", "spec.recipient.namespace.name cannot be changed; make a new SecretShare"),
+    validation = ("self.recipient.__namespace__.name == oldSelf.recipient.__namespace__.name", "spec.recipient.namespace.name cannot be changed; make a new SecretShare"),
     validation = ("!(has(oldSelf.revoked) && oldSelf.revoked) || (has(self.revoked) && self.revoked)", "spec.revoked is final; make a new SecretShare to share again"),
 )]
 pub struct SecretShareSpec {

@@ -4,3 +4,4 @@ pub mod apply;
 pub mod route;
 pub mod secret;
 pub mod secret_share;
+pub mod watch;

@@ -150,7 +150,10 @@ fn outcome<K>(answer: Result<K, kube::Error>) -> Result<Outcome, kube::Error> {
 
 #[cfg(test)]
 mod tests {
+    use keylend_crds::Secret;
+
     use super::*;
+    use crate::fake_api::FakeApi;
 
     const THEN: &str = "2026-01-01T00:00:00Z";
 
@@ -193,5 +196,50 @@ mod tests {
         assert_eq!(written.len(), 1);
         assert_eq!(written[0].type_, ConditionType::SourceStale);
         assert_eq!(written[0].message.chars().count(), MAX_MESSAGE_CHARACTERS);
+    }
+
+    const PATH: &str = "/apis/keylend.dev/v1alpha1/namespaces/payments/keylendsecrets/stripe-api-key";
+
+    fn stored(api: &FakeApi) -> Secret {
+        api.set(
+            PATH,
+            json!({
+                "apiVersion": "keylend.dev/v1alpha1",
+                "kind": "Secret",
+                "metadata": { "name": "stripe-api-key", "namespace": "payments", "finalizers": ["other/one"] },
+                "spec": { "type": "String" },
+            }),
+        );
+        serde_json::from_value(api.object(PATH).unwrap()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_write_is_made_on_the_object_as_read_or_not_at_all() {
+        let api = FakeApi::default();
+        let secrets = Api::<Secret>::namespaced(api.client(), "payments");
+        let (old, current) = (stored(&api), stored(&api));
+        let status = || json!({ "observedGeneration": 1 });
+        assert_eq!(patch_status(&secrets, &old, status()).await.unwrap(), Outcome::Conflict);
+        assert_eq!(add_finalizer(&secrets, &old, "ours/one").await.unwrap(), Outcome::Conflict);
+        assert_eq!(drop_finalizer(&secrets, &old, "other/one").await.unwrap(), Outcome::Conflict);
+        assert_eq!(patch_status(&secrets, &current, status()).await.unwrap(), Outcome::Written);
+        let written = secrets.get("stripe-api-key").await.unwrap();
+        assert_eq!(patch_status(&secrets, &written, status()).await.unwrap(), Outcome::Unchanged);
+        api.unset(PATH);
+        assert_eq!(patch_status(&secrets, &written, json!({})).await.unwrap(), Outcome::Conflict);
+    }
+
+    #[tokio::test]
+    async fn finalizers_of_others_are_left_as_they_are() {
+        let api = FakeApi::default();
+        let secrets = Api::<Secret>::namespaced(api.client(), "payments");
+        assert_eq!(add_finalizer(&secrets, &stored(&api), "ours/one").await.unwrap(), Outcome::Written);
+        let both = secrets.get("stripe-api-key").await.unwrap();
+        assert_eq!(both.finalizers(), ["other/one", "ours/one"]);
+        assert_eq!(add_finalizer(&secrets, &both, "ours/one").await.unwrap(), Outcome::Unchanged);
+        assert_eq!(drop_finalizer(&secrets, &both, "ours/one").await.unwrap(), Outcome::Written);
+        let one = secrets.get("stripe-api-key").await.unwrap();
+        assert_eq!(one.finalizers(), ["other/one"]);
+        assert_eq!(drop_finalizer(&secrets, &one, "ours/one").await.unwrap(), Outcome::Unchanged);
     }
 }
