@@ -1,6 +1,7 @@
 package host
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -59,7 +60,8 @@ func UnmountUnder(folder string) error {
 		if err := unix.Unmount(point, 0); err == nil {
 			continue
 		}
-		if err := unix.Unmount(point, unix.MNT_DETACH); err != nil {
+		err := unix.Unmount(point, unix.MNT_DETACH)
+		if err != nil && !errors.Is(err, unix.EINVAL) { // EINVAL: it went meanwhile, with the one above it
 			return fmt.Errorf("unmounting %s: %w", point, err)
 		}
 	}
