@@ -206,7 +206,7 @@ fn tell_where_the_sidecar_listens(container: &mut Value) -> Result<(), InjectErr
 
 /// Decides whether a live pod is what [`inject`] makes, so that its sidecar is ours and alone with its token.
 ///
-/// `resources` are left out of the comparison: administrators bound them (LimitRange, resize), and they hold no power.
+/// `resources` are left out of the comparison: administrators bound them (`LimitRange`, resize), and they hold no power.
 ///
 /// # Errors
 /// The first [`Difference`].
