@@ -53,7 +53,7 @@ impl App {
     #[must_use]
     #[expect(clippy::expect_used, reason = "a run of one call has one result")]
     pub fn call(&self, path: &str) -> Call {
-        self.run(&json!({"url": path, "count": 1, "body_limit": 65536}))
+        self.run(&json!({"url": path, "count": 1, "include_body": true}))
             .pop()
             .expect("one call has one result")
     }
