@@ -44,7 +44,7 @@ pub struct SecretSpec {
     #[x_kube(validation = ("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')", "an environment is lower-case letters, digits and inner hyphens"))]
     #[schemars(length(min = 1, max = 63))]
     pub base_environment: Option<String>,
-    /// One sealed value for each environment.
+    /// One sealed value for each environment. An environment that is taken out of the list loses its value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
     #[schemars(length(max = 32))]
@@ -71,7 +71,8 @@ pub struct EnvironmentValue {
     #[x_kube(validation = ("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')", "an environment is lower-case letters, digits and inner hyphens"))]
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
-    /// The fields, each sealed on a client for this secret, environment and field.
+    /// The fields, each sealed on a client for this secret, environment and field. Left out, the live value stays, so
+    /// a manifest may list its environments and leave the values to `kubectl keylend put`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sealed: Option<Sealed>,
 }

@@ -14,7 +14,7 @@ use kube::{
     core::DeserializeGuard,
     runtime::{
         Controller,
-        controller::{Action, Config},
+        controller::{self, Action, Config},
         reflector::{ObjectRef, Store},
     },
 };
@@ -90,12 +90,15 @@ pub fn controller(client: &Client) -> Controller<Secret> {
 /// Runs until the process ends.
 pub async fn run(controller: Controller<Secret>, context: Arc<Context>) {
     let sweeping = sweep_for_ever(controller.store(), context.clone());
-    let reconciling =
-        controller.run(reconcile, |_, _, _| Action::requeue(AGAIN), context).for_each(|result| async {
-            if let Err(error) = result {
-                tracing::warn!(%error, "a secret could not be looked at");
-            }
-        });
+    let reconciling = controller.run(reconcile, |_, _, _| Action::requeue(AGAIN), context);
+    let reconciling = reconciling.for_each(|result| async {
+        if let Err(error) = result
+            // It went while it waited for its turn.
+            && !matches!(error, controller::Error::ObjectNotFound(_))
+        {
+            tracing::warn!(%error, "a secret could not be looked at");
+        }
+    });
     futures_util::future::join(reconciling, sweeping).await;
 }
 
