@@ -114,14 +114,16 @@ pub struct LinkedShare {
     pub uid: Option<String>,
 }
 
-/// A share in the owner's namespace.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+/// A share in the owner's namespace. Both names become part of a URL, so they are names and nothing else.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ShareReference {
     /// The owner's namespace.
+    #[x_kube(validation = ("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')", "a namespace's name is lower-case letters, digits and inner hyphens"))]
     #[schemars(length(min = 1, max = 63))]
     pub namespace: String,
     /// The share's name.
+    #[x_kube(validation = ("self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')", "a share's name is lower-case letters, digits, inner hyphens and dots"))]
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
 }

@@ -68,10 +68,11 @@ pub struct SecretShareSpec {
 struct DateTime(#[schemars(extend("format" = "date-time"), length(max = 40))] String);
 
 /// A secret in the share's namespace.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SecretReference {
     /// Its resource name.
+    #[x_kube(validation = ("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')", "a secret's name is lower-case letters, digits and inner hyphens"))]
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
 }
@@ -92,10 +93,11 @@ pub struct Recipient {
 }
 
 /// Pods of one namespace.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NamespaceRecipient {
     /// The namespace's name; cannot be changed.
+    #[x_kube(validation = ("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')", "a namespace's name is lower-case letters, digits and inner hyphens"))]
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
     /// The namespace's UID. Where it is left out, the one found at first acceptance is pinned in the status; setting it

@@ -19,7 +19,7 @@ use kube::{
     core::DeserializeGuard,
     runtime::{
         Controller,
-        controller::{Action, Config},
+        controller::{Action, Config, Error},
         reflector::{ObjectRef, Store, store::WriterDropped},
     },
 };
@@ -82,8 +82,13 @@ pub async fn run(controller: Controller<SecretShare>, context: Arc<Context>) {
     controller
         .run(reconcile, |_, _, _| Action::requeue(AGAIN), context)
         .for_each(|result| async move {
-            if let Err(error) = result {
-                tracing::warn!(%error, cause = ?std::error::Error::source(&error), "a share is looked at again");
+            match result {
+                // Gone before it was looked at again.
+                Ok(_) | Err(Error::ObjectNotFound(_)) => {}
+                Err(error) => {
+                    let cause = std::error::Error::source(&error).map(ToString::to_string);
+                    tracing::warn!(%error, cause, "a share is looked at again");
+                }
             }
         })
         .await;

@@ -12,6 +12,7 @@ use std::{
 use http::Request;
 use jiff::SignedDuration;
 use keylend_contract::wire::{CallId, GRANT_TERM, Trace, WIRE_VERSION};
+use keylend_crds::secret::ShareReference;
 use kube::{Client, client::Body};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -351,11 +352,22 @@ async fn a_pod_too_young_for_the_watch_is_read_and_one_that_is_gone_is_unknown()
 
 #[tokio::test]
 async fn a_name_that_would_ask_for_something_else_is_never_asked_for() {
-    for name in ["partner?resourceVersion=0", "partner/status", "../secretshares/partner", ""] {
+    // (namespace, name)
+    let table = [
+        ("payments", "partner?resourceVersion=0"),
+        ("payments", "partner/status"),
+        ("payments", "../secretshares/partner"),
+        ("payments", ""),
+        ("payments/secretshares/partner?", "partner"),
+        ("..", "partner"),
+        ("", "partner"),
+    ];
+    for (namespace, name) in table {
         let mut scenario = Scenario::complete();
         let linked = scenario.linked.as_mut().unwrap();
-        linked.spec.link.as_mut().unwrap().shares[0].share_ref.name = name.into();
-        linked.status.as_mut().unwrap().shares[0].share_ref.name = name.into();
+        let reference = ShareReference { namespace: namespace.into(), name: name.into() };
+        linked.spec.link.as_mut().unwrap().shares[0].share_ref = reference.clone();
+        linked.status.as_mut().unwrap().shares[0].share_ref = reference;
         let operator = Operator::of(&scenario, Box::new(|_, _| {})).await;
         let before = operator.api.log().len();
         assert_eq!(operator.refused().await, "share_revoked", "{name}");
