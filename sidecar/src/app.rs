@@ -80,10 +80,11 @@ impl Bound {
         tokio::select! {
             () = listener.serve(stop) => Ok(()),
             () = overdue => Ok(()),
-            Some(ended) = kept.join_next() => Err(Fault::new("keeping up with the operator", match ended {
-                Ok(()) => "a task ended".into(),
-                Err(error) => error.to_string(),
-            })),
+            Some(ended) = kept.join_next() => {
+                // What a panic said may quote what was being worked on.
+                let how = if ended.is_ok() { "a task ended" } else { "a task panicked" };
+                Err(Fault::new("keeping up with the operator", how))
+            }
         }
     }
 }
