@@ -8,10 +8,13 @@
 
 use std::{
     collections::HashMap,
+    future::{Future, poll_fn},
+    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    task::Poll,
     time::Duration,
 };
 
@@ -155,9 +158,19 @@ impl Lease {
                 Ok(end) => end,
                 Err(refusal) => return refusal.unwrap_or_else(|| self.lapsed()),
             };
-            tokio::select! {
-                () = sleep_until(end) => {}
-                changed = hold.changed() => if changed.is_err() { return self.lapsed() },
+            let mut change = pin!(async {
+                tokio::select! {
+                    () = sleep_until(end) => Ok(()),
+                    changed = hold.changed() => changed,
+                }
+            });
+            // The clock is read whenever the call is woken, not only when its timer fires: a process that was stopped
+            // for a while may find something to write before its timers are looked at.
+            let changed = poll_fn(|context| {
+                if Instant::now() < end { change.as_mut().poll(context) } else { Poll::Ready(Ok(())) }
+            });
+            if changed.await.is_err() {
+                return self.lapsed();
             }
         }
     }
@@ -175,6 +188,8 @@ impl Drop for Lease {
 
 #[cfg(test)]
 mod tests {
+    use std::task::{Context, Waker};
+
     use keylend_contract::{
         address::Networks,
         domain_lock::DomainLock,
@@ -245,6 +260,16 @@ mod tests {
         assert_eq!(lease.lost().await, Refusal::OperatorUnreachable);
         assert_eq!(idle.lost().await, Refusal::GrantLapsed);
         assert_eq!(begun.elapsed().as_secs(), GRANT_TERM.as_secs());
+    }
+
+    #[tokio::test]
+    async fn a_hold_that_ended_while_the_process_stood_still_is_lost_before_its_timer_fires() {
+        let lease = Leases::new().open(ask(1), &permission(50));
+        let mut lost = pin!(lease.lost());
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(lost.as_mut().poll(&mut context).is_pending());
+        std::thread::sleep(Duration::from_millis(60));
+        assert_eq!(lost.as_mut().poll(&mut context), Poll::Ready(Refusal::GrantLapsed));
     }
 
     #[tokio::test(start_paused = true)]

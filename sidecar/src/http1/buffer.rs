@@ -45,7 +45,8 @@ impl Buffer {
 
     /// Where to read more bytes into; tell [`filled`](Self::filled) how many came. Empty when the buffer is full.
     pub fn space(&mut self) -> &mut [u8] {
-        if self.end == self.storage.len() {
+        // So that what is left behind the bytes is never a scrap that takes many reads to fill.
+        if self.start > self.storage.len() - self.end {
             self.compact();
         }
         &mut self.storage[self.end..]
@@ -156,6 +157,15 @@ mod tests {
         assert_eq!(buffer.space().len(), HEAD_LIMIT - 10);
         assert_eq!(buffer.bytes(), b"0123456789");
         assert!(buffer.storage[10..].iter().all(|byte| *byte == 0));
+    }
+
+    #[test]
+    fn space_is_never_a_scrap() {
+        let mut buffer = Buffer::new();
+        buffer.push(&vec![b'x'; HEAD_LIMIT - 1]).unwrap();
+        buffer.consume(HEAD_LIMIT - 11);
+        assert_eq!(buffer.space().len(), HEAD_LIMIT - 10);
+        assert_eq!(buffer.bytes(), [b'x'; 10]);
     }
 
     #[test]

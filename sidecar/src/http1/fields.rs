@@ -153,8 +153,7 @@ pub(crate) fn is_token(text: &[u8]) -> bool {
 
 /// What may stand in a value: visible characters, SP, HTAB, and bytes above 0x7F, which mean nothing to us.
 pub(super) fn is_value(value: &[u8]) -> bool {
-    // Without an early exit, so that many bytes are looked at in one step.
-    value.iter().fold(true, |fine, byte| fine & ((*byte == b'\t') | ((*byte >= b' ') & (*byte != 0x7F))))
+    value.iter().all(|byte| !byte.is_ascii_control() || *byte == b'\t')
 }
 
 /// Bytes above 0x7F in a request are refused: what they mean differs from one upstream to the next.
@@ -166,7 +165,7 @@ pub(super) fn refuse_obs_text(fields: &Fields) -> Result<(), FieldError> {
 pub(super) fn name_error(section: &[u8]) -> FieldError {
     let spaced = section.split(|byte| *byte == b'\n').any(|line| {
         let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
-        name.len() < line.len() && is_token(trim(name)) && name.ends_with(b" ") | name.ends_with(b"\t")
+        name.len() < line.len() && is_token(trim(name)) && (name.ends_with(b" ") || name.ends_with(b"\t"))
     });
     if spaced { FieldError::SpaceBeforeColon } else { FieldError::Name }
 }

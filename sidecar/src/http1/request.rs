@@ -42,13 +42,9 @@ impl RequestReader {
     ///
     /// [`HeadError`]: the first rule that the head breaks.
     pub fn head(&mut self, input: &mut Buffer) -> Result<Option<RequestHead>, HeadError> {
-        match input.bytes() {
-            b"\r" if !self.skipped_empty_line => return Ok(None),
-            [b'\r', b'\n', ..] if !self.skipped_empty_line => {
-                self.skipped_empty_line = true;
-                input.consume(2);
-            }
-            _ => {}
+        if !self.skipped_empty_line && input.bytes().starts_with(b"\r\n") {
+            self.skipped_empty_line = true;
+            input.consume(2);
         }
         let Some(end) = self.lines.find_end(input.bytes())? else { return Ok(None) };
         let head = RequestHead::parse(&input.bytes()[..end])?;

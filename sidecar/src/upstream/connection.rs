@@ -40,9 +40,12 @@ impl Connection {
         Pin::new(&mut &*self).poll_read(&mut context, &mut ReadBuf::new(&mut byte)).is_pending()
     }
 
-    /// Ends it in order: what was written is delivered.
+    /// Ends it in order: what was written is delivered, and a goodbye where the kernel takes it at once.
     pub fn settle(self) {
         dial::settle(self.stream().get_ref().0);
+        let mut context = Context::from_waker(Waker::noop());
+        // Nobody waits for it: the peer also sees the end of the connection.
+        let _ = Pin::new(&mut &self).poll_shutdown(&mut context);
     }
 
     fn stream(&self) -> MutexGuard<'_, TlsStream<TcpStream>> {

@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod app;
 #[cfg(test)]
+mod arbitrary;
+#[cfg(test)]
 mod destination;
 #[cfg(test)]
 mod once;

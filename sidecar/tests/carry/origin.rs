@@ -173,7 +173,7 @@ async fn serve(mut stream: TlsStream<TcpStream>, at: At, script: Arc<Script>, re
         waiting.extend_from_slice(&bytes[..count]);
         while let Some((due, used)) = due(at, &waiting, received, acted) {
             acted |= at != At::Request;
-            let request = String::from_utf8(waiting[..due].to_vec()).unwrap();
+            let request = String::from_utf8_lossy(&waiting[..due]).into_owned();
             waiting.drain(..used);
             for act in script(&request) {
                 if let Some(end) = perform(&mut stream, act).await {
@@ -207,7 +207,7 @@ fn request(bytes: &[u8]) -> Option<usize> {
         return Some(length + end + 5);
     }
     let stated = text.split("content-length: ").nth(1).map_or("0", |rest| rest.split("\r\n").next().unwrap());
-    let whole = length + stated.parse::<usize>().unwrap();
+    let whole = length + stated.parse::<usize>().unwrap_or(0);
     (bytes.len() >= whole).then_some(whole)
 }
 
