@@ -7,7 +7,7 @@ pub mod process;
 
 use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::{sync::oneshot, task::JoinSet, time::sleep};
+use tokio::{net::TcpListener, sync::oneshot, task::JoinSet, time::sleep};
 
 use crate::{
     config::Config,
@@ -34,16 +34,19 @@ pub struct Bound {
 }
 
 impl App {
-    /// Makes the key and binds the listener.
+    /// Binds the listener and makes the key.
     ///
     /// # Errors
     /// [`Fault`] when the address is taken, or the key or TLS cannot be set up.
     pub async fn build(config: &Config) -> Result<Bound, Fault> {
+        // First, for the key takes a while: the first use of the random generator gathers entropy.
+        let socket = TcpListener::bind(config.listener).await;
+        let socket = socket.map_err(|error| Fault::new("binding the listener", error))?;
         let identity = Arc::new(Identity::generate()?);
         let operator = Operator::new(config, Arc::clone(&identity))?;
         let leases = Leases::new();
         let carried = (Arc::clone(&identity), operator.clone(), leases.clone());
-        let listener = Listener::bind(config.listener, carried, Resolver::system()).await?;
+        let listener = Listener::new(socket, carried, Resolver::system())?;
         let enrolment = Enrolment::new(config, identity)?;
         Ok(Bound { listener, enrolment, operator, leases })
     }
