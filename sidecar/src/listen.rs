@@ -50,18 +50,16 @@ struct Door {
 }
 
 impl Listener {
-    /// Binds `address`, and carries what arrives there.
+    /// Carries what arrives at `socket`.
     ///
     /// # Errors
-    /// [`Fault`] when the address is taken, or TLS cannot be set up.
-    pub async fn bind(
-        address: SocketAddr,
+    /// [`Fault`] when the socket is not bound, or TLS cannot be set up.
+    pub fn new(
+        socket: TcpListener,
         (identity, operator, leases): (Arc<Identity>, Operator, Leases),
         resolver: Resolver,
     ) -> Result<Self, Fault> {
-        let failed = |error| Fault::new("binding the listener", error);
-        let socket = TcpListener::bind(address).await.map_err(failed)?;
-        let address = socket.local_addr().map_err(failed)?;
+        let address = socket.local_addr().map_err(|error| Fault::new("opening the listener", error))?;
         let upstreams = Upstreams::new(resolver)?;
         let (authority, spare) = (Authority::of(address), Spare::default());
         let carrier = Carrier { operator, leases, upstreams, authority, spare };

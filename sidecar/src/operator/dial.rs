@@ -5,6 +5,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
+use ::aws_lc_rs::rand;
 use rustls::{
     ClientConfig, RootCertStore,
     client::{ResolvesClientCert, Resumption},
@@ -69,7 +70,10 @@ impl Dialer {
         let found = tokio::net::lookup_host((self.host.as_str(), self.port)).await;
         let found: Vec<_> = found.map_err(DialError::Resolve)?.collect();
         let mut failed = DialError::NoAddress;
-        for address in in_turn(found, uuid::Uuid::new_v4().as_u128(), last) {
+        let mut random = [0; 8];
+        // Without randomness every sidecar begins with the same address, which is no less safe.
+        let _ = rand::fill(&mut random);
+        for address in in_turn(found, u64::from_ne_bytes(random), last) {
             match timeout(ADDRESS_LIMIT, Connection::open(address, &self.tls)).await {
                 Ok(Ok(connection)) => return Ok(connection),
                 Ok(Err(error)) => failed = error.into(),
@@ -81,10 +85,10 @@ impl Dialer {
 }
 
 /// The order in which addresses are tried: from a `random` start, so that sidecars spread; `last` at the end.
-fn in_turn(mut addresses: Vec<SocketAddr>, random: u128, last: Option<SocketAddr>) -> Vec<SocketAddr> {
+fn in_turn(mut addresses: Vec<SocketAddr>, random: u64, last: Option<SocketAddr>) -> Vec<SocketAddr> {
     addresses.sort_unstable();
     addresses.dedup();
-    let start = usize::try_from(random % (addresses.len().max(1) as u128)).unwrap_or(0);
+    let start = usize::try_from(random % (addresses.len().max(1) as u64)).unwrap_or(0);
     addresses.rotate_left(start);
     addresses.sort_by_key(|address| Some(*address) == last);
     addresses

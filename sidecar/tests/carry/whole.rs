@@ -14,7 +14,7 @@ use keylend_contract::{
     wire::{ASK_PATH, Anchors, Answer, Granted, RENEW_PATH, RenewAnswer, Verdict},
 };
 use keylend_sidecar::{listen::Listener, upstream::Resolver};
-use tokio::{sync::oneshot, task::JoinHandle};
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -76,7 +76,7 @@ impl Whole {
         });
         let link_parts = (link.identity.clone(), link.operator.clone(), link.leases.clone());
         let listener =
-            Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0)), link_parts, resolver).await.unwrap();
+            Listener::new(TcpListener::bind("127.0.0.1:0").await.unwrap(), link_parts, resolver).unwrap();
         let address = listener.address();
         let (stop, stopped) = oneshot::channel();
         let serving = tokio::spawn(listener.serve(async move {

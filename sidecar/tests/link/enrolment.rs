@@ -63,7 +63,7 @@ async fn the_token_is_read_anew_each_time() {
     let operator = operator(&authority, |_| not_enrolled(Refusal::EnrolmentPending)).await;
     let link = Link::start(&authority, "127.0.0.1", operator.address.port());
     until(|| operator.heard(ENROL_PATH).len() == 1).await;
-    std::fs::write(&link.token, "kl-test-token-2\n").unwrap();
+    std::fs::write(&link.token.0, "kl-test-token-2\n").unwrap();
     until(|| operator.heard(ENROL_PATH).len() == 2).await;
     let tokens: Vec<_> = operator.heard(ENROL_PATH).iter().map(|heard| heard.enrol().token).collect();
     assert_eq!(tokens, ["kl-test-token", "kl-test-token-2"]);
@@ -114,7 +114,7 @@ async fn without_a_token_nothing_is_sent() {
     let authority = Authority::new();
     let operator = operator(&authority, |_| Step::Silence).await;
     let link = Link::start(&authority, "127.0.0.1", operator.address.port());
-    std::fs::remove_file(&link.token).unwrap();
+    std::fs::remove_file(&link.token.0).unwrap();
     sleep(Duration::from_millis(500)).await;
     assert_eq!(link.refusal(1).await, Refusal::EnrolmentPending);
     assert_eq!(operator.heard(ENROL_PATH).len(), 0);

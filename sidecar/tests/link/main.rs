@@ -6,6 +6,7 @@
     reason = "what the tests share lies outside of their functions"
 )]
 
+mod app;
 mod asks;
 mod enrolment;
 mod renewals;

@@ -32,27 +32,48 @@ use crate::scripted_operator::{Authority, Heard, ScriptedOperator, Step, encoded
 
 pub const HOUR: Duration = Duration::from_hours(1);
 
+/// A token as the kubelet projects it; removed when dropped.
+pub struct Token(pub PathBuf);
+
+impl Token {
+    pub fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("keylend-token-{}", Uuid::new_v4()));
+        std::fs::write(&path, "kl-test-token").unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Token {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// What a sidecar is told: the operator at `port` of `host` must prove itself by `authority`.
+pub fn config(authority: &Authority, host: &str, port: u16, token: &Token) -> Config {
+    Config {
+        listener: SocketAddr::from(([127, 0, 0, 1], 0)),
+        operator_host: host.into(),
+        operator_port: port,
+        operator_roots: authority.roots(),
+        token: token.0.clone(),
+    }
+}
+
 /// The running link. It ends when dropped.
 pub struct Link {
     pub identity: Arc<Identity>,
     pub operator: Operator,
     pub leases: Leases,
-    pub token: PathBuf,
+    pub token: Token,
     _tasks: JoinSet<()>,
 }
 
 impl Link {
     /// Starts a link to the operator at `port` of `host`, which must prove itself by `authority`.
     pub fn start(authority: &Authority, host: &str, port: u16) -> Self {
-        let token = std::env::temp_dir().join(format!("keylend-token-{}", Uuid::new_v4()));
-        std::fs::write(&token, "kl-test-token").unwrap();
-        let config = Config {
-            listener: SocketAddr::from(([127, 0, 0, 1], 0)),
-            operator_host: host.into(),
-            operator_port: port,
-            operator_roots: authority.roots(),
-            token: token.clone(),
-        };
+        let token = Token::new();
+        let config = config(authority, host, port, &token);
         let identity = Arc::new(Identity::generate().unwrap());
         let enrolment = Enrolment::new(&config, identity.clone()).unwrap();
         let operator = Operator::new(&config, identity.clone()).unwrap();
@@ -84,12 +105,6 @@ impl Link {
             Ok(permission) => permission,
             Err(failure) => panic!("{failure}: {:?}", std::error::Error::source(&failure)),
         }
-    }
-}
-
-impl Drop for Link {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.token);
     }
 }
 
