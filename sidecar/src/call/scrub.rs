@@ -1,19 +1,44 @@
-//! Masks the injected values in what comes back, at equal length. Pure.
+//! Masks the injected values in what comes back, at equal length, whatever the upstream made of them. Pure.
 //!
-//! Promise: no injected value passes, wherever a piece of the body ends.
+//! Promises: a value does not pass as itself, in base64 (either alphabet, any alignment), in hexadecimal or in UTF-16,
+//! each character of these as itself, percent-encoded, escaped as in JSON or as an HTML entity, in any mixture, wherever
+//! the pieces of a body are cut. Eight bytes or more of a value at an edge of a body do not pass either. Nothing is held
+//! back but what might still be the beginning of a value. Other text passes unchanged.
+//! It cannot mask what is computed from a value (hashes, ciphers, compression). A second level of decoding, and state
+//! that outlives a call, must never be added.
 
-use keylend_contract::material::Material;
+mod filter;
+mod marks;
+mod needle;
+mod opening;
+mod search;
+mod spelling;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use keylend_contract::{material::Material, plaintext::MIN_VALUE_BYTES};
 use zeroize::Zeroizing;
 
-/// What a masked byte becomes; it may stand in names, values and bodies.
-const MASK: u8 = b'*';
+use self::{
+    filter::Filter,
+    needle::Needle,
+    search::{MOST, More, Search, Sought},
+};
 
 /// Finds the values of one call.
-pub struct Scrubber(Vec<Zeroizing<Vec<u8>>>);
+///
+/// Holds each value once, 9 KiB for what they look like, and for each text at most 3 KiB of it beside the piece in hand.
+pub struct Scrubber {
+    sought: Sought,
+    hits: AtomicU64,
+}
 
 /// One body that is masked piece by piece.
 pub struct Stream<'s> {
     scrubber: &'s Scrubber,
+    search: Search,
+    /// Whether it was found out what the body begins with.
+    begun: bool,
     held: Zeroizing<Vec<u8>>,
     released: usize,
 }
@@ -22,58 +47,96 @@ impl Scrubber {
     /// For the values of `material`.
     #[must_use]
     pub fn new(material: &Material) -> Self {
-        Self(
-            material
-                .values
-                .iter()
-                .map(|value| value.expose(|bytes| Zeroizing::new(bytes.to_vec())))
-                .collect(),
-        )
+        Self::of(material.values.iter().map(|value| value.expose(|bytes| Zeroizing::new(bytes.to_vec()))))
     }
 
-    /// Masks a text that is complete.
-    pub fn whole(&self, text: &mut [u8]) {
-        for value in &self.0 {
-            let mut start = 0;
-            while start + value.len() <= text.len() {
-                if text[start..].starts_with(value) {
-                    text[start..start + value.len()].fill(MASK);
-                }
-                start += 1;
-            }
+    /// For `values`; one under eight bytes is no value.
+    pub fn of(values: impl IntoIterator<Item = Zeroizing<Vec<u8>>>) -> Self {
+        let mut alphabet = Box::new([false; 256]);
+        let mut needles = Vec::new();
+        for value in values.into_iter().filter(|value| value.len() >= MIN_VALUE_BYTES) {
+            value.iter().for_each(|byte| alphabet[usize::from(*byte)] = true);
+            needles.extend(Needle::all(value));
         }
+        // The characters of the other forms, and the zeros of UTF-16.
+        (0..=u8::MAX)
+            .filter(|byte| byte.is_ascii_alphanumeric() || b"+-/_\0".contains(byte))
+            .for_each(|byte| alphabet[usize::from(byte)] = true);
+        Self { sought: Sought { filter: Filter::new(&needles), needles, alphabet }, hits: AtomicU64::new(0) }
+    }
+
+    /// Masks a text that is complete: a field's name or value, a reason.
+    pub fn whole(&self, text: &mut [u8]) {
+        let mut search = Search::default();
+        search.advance(&self.sought, text, More::Ends);
+        search.marks.apply(text);
+        self.hits.fetch_add(search.marks.found, Ordering::Relaxed);
     }
 
     /// Starts a body.
     #[must_use]
     pub fn stream(&self) -> Stream<'_> {
-        Stream { scrubber: self, held: Zeroizing::default(), released: 0 }
+        Stream {
+            scrubber: self,
+            search: Search::default(),
+            begun: false,
+            held: Zeroizing::default(),
+            released: 0,
+        }
     }
 
-    /// How many bytes at the end of `text` may be the beginning of a value.
-    fn begun(&self, text: &[u8]) -> usize {
-        let begun = |value: &[u8]| {
-            let most = text.len().min(value.len() - 1);
-            (1..=most).rev().find(|length| text.ends_with(&value[..*length])).unwrap_or(0)
-        };
-        self.0.iter().map(|value| begun(value)).max().unwrap_or(0)
+    /// How many times a value was found so far.
+    pub fn hits(&self) -> u64 {
+        self.hits.load(Ordering::Relaxed)
     }
 }
 
 impl Stream<'_> {
     /// Takes the next piece in, and gives out what can no longer become a value.
     pub fn push(&mut self, piece: &[u8]) -> &[u8] {
-        self.held.drain(..self.released);
+        self.forget();
         self.held.extend_from_slice(piece);
-        self.scrubber.whole(&mut self.held);
-        self.released = self.held.len() - self.scrubber.begun(&self.held);
-        &self.held[..self.released]
+        self.search(More::Follows);
+        self.release(self.search.settled())
     }
 
     /// Gives out the rest.
     pub fn end(&mut self) -> &[u8] {
+        self.forget();
+        self.search(More::Ends);
+        self.search.cut_short(&self.scrubber.sought, self.held.len());
+        self.release(self.held.len())
+    }
+
+    fn search(&mut self, more: More) {
+        let sought = &self.scrubber.sought;
+        if !self.begun {
+            // One more than can be followed, so that the search knows.
+            let Some(pieces) = opening::pieces(&sought.needles, &self.held, more, MOST + 1) else { return };
+            self.search.begin_within(sought, &pieces);
+            self.begun = true;
+        }
+        self.search.advance(sought, &self.held, more);
+    }
+
+    fn forget(&mut self) {
         self.held.drain(..self.released);
+        self.search.forget(self.released);
         self.released = 0;
-        &self.held
+    }
+
+    fn release(&mut self, count: usize) -> &[u8] {
+        self.search.marks.apply(&mut self.held[..count]);
+        let found = std::mem::take(&mut self.search.marks.found);
+        self.scrubber.hits.fetch_add(found, Ordering::Relaxed);
+        self.released = count;
+        &self.held[..count]
     }
 }
+
+#[cfg(test)]
+mod property;
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod tests;

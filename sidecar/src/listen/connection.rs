@@ -8,7 +8,7 @@ use tokio::{net::TcpStream, select, sync::watch, time::timeout};
 use super::Door;
 use crate::{
     call::{app::App, buffers::Progress, target::at_our_authority},
-    fault::Failure,
+    fault::{Failure, with_causes},
     http1::{Asked, HeadError, Persistence, RequestHead, RequestReader, WriteError},
     respond,
 };
@@ -103,10 +103,7 @@ async fn answer(door: &Door, app: &mut App<'_>, head: &RequestHead) -> Next {
 async fn failed(app: &mut App<'_>, head: &RequestHead, failure: &Failure) -> Next {
     match failure {
         Failure::Refused(refusal) => tracing::info!(code = refusal.code(), "refused a call"),
-        Failure::Broke(fault) => {
-            let cause = std::error::Error::source(fault).map(ToString::to_string);
-            tracing::error!(%fault, cause, "could not carry a call");
-        }
+        Failure::Broke(fault) => tracing::error!(error = with_causes(fault), "could not carry a call"),
     }
     if app.out.progress() == Progress::Begun {
         return Next::Drop;

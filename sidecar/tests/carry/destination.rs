@@ -18,7 +18,7 @@ use crate::{
 #[tokio::test]
 async fn what_one_permit_does_not_approve_is_not_dialled() {
     type Change = fn(&mut Granted);
-    let table: [(Change, &str); 5] = [
+    let table: [(Change, &str); 6] = [
         (
             |granted| granted.permits[0].networks = Networks::parse::<&str>(&[]).unwrap(),
             "address_not_approved",
@@ -40,6 +40,15 @@ async fn what_one_permit_does_not_approve_is_not_dialled() {
                 granted.permits.push(second);
             },
             "address_not_approved",
+        ),
+        (
+            |granted| {
+                let mut second = granted.permits[0].clone();
+                second.share = "second".into();
+                second.anchors = Anchors::Public;
+                granted.permits.push(second);
+            },
+            "upstream_untrusted",
         ),
     ];
     let origin = Origin::start(HOST, At::Request, |_| ok("")).await;

@@ -158,6 +158,44 @@ async fn a_head_that_trickles_in_is_given_ten_seconds() {
 }
 
 #[tokio::test]
+async fn a_body_that_stops_coming_is_given_thirty_seconds() {
+    let origin = Origin::start(HOST, At::Request, |_| ok("")).await;
+    let whole = Whole::before(&origin).await;
+    let mut app = whole.app().await;
+    let begun = Instant::now();
+    let request = app.request("POST /r/", "Content-Length: 10\r\n", "01234");
+    app.send(&request).await;
+    assert!(!app.is_closed().await);
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    let reply = app.reply().await;
+    assert_eq!((reply.refusal(), reply.field("Connection")), (Some("request_malformed"), Some("close")));
+    assert!((29..32).contains(&begun.elapsed().as_secs()));
+    assert_eq!((origin.heads(), origin.seen()[0].received.ends_with(b"01234")), (1, true));
+}
+
+#[tokio::test]
+async fn one_call_too_many_is_told_so() {
+    let origin = Origin::start(HOST, At::Request, |_| vec![]).await;
+    let whole = Whole::before(&origin).await;
+    let mut apps = Vec::new();
+    for _ in 0..256 {
+        let mut app = whole.app().await;
+        let request = app.request("GET /r/", "", "");
+        app.send(request).await;
+        apps.push(app);
+    }
+    crate::sidecar::until(|| origin.heads() == 256).await;
+    let mut last = whole.app().await;
+    let reply = last.get().await;
+    assert_eq!((reply.status, reply.refusal()), (503, Some("overloaded")));
+    apps.pop();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let request = last.request("GET /r/", "", "");
+    last.send(request).await;
+    crate::sidecar::until(|| origin.heads() == 257).await;
+}
+
+#[tokio::test]
 async fn one_connection_too_many_is_told_so() {
     let origin = Origin::start(HOST, At::Request, |_| ok("")).await;
     let whole = Whole::before(&origin).await;

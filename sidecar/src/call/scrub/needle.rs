@@ -1,0 +1,118 @@
+//! What is looked for: a value written out as itself, in base64, in hexadecimal or in UTF-16. Pure.
+//!
+//! Promise: a needle keeps no copy of the value in its form; each character is worked out when it is compared, so a
+//! scrubber holds each value once. A needle's characters may each be spelt in any way [`spelling`](super::spelling) knows.
+
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+/// A value in one form.
+pub(super) struct Needle {
+    value: Arc<Zeroizing<Vec<u8>>>,
+    form: Form,
+}
+
+/// How the value is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Form {
+    Raw,
+    /// With this many bytes before the value in its group of three. The outermost characters may also hold bits of the
+    /// bytes beside the value: only the value's bits are compared.
+    Base64(usize),
+    Hex,
+    Utf16Le,
+    Utf16Be,
+}
+
+const FORMS: [Form; 7] =
+    [Form::Raw, Form::Base64(0), Form::Base64(1), Form::Base64(2), Form::Hex, Form::Utf16Le, Form::Utf16Be];
+
+impl Needle {
+    /// Everything to look for `value` as.
+    pub(super) fn all(value: Zeroizing<Vec<u8>>) -> impl Iterator<Item = Self> {
+        let value = Arc::new(value);
+        FORMS.into_iter().map(move |form| Self { value: Arc::clone(&value), form })
+    }
+
+    /// How many characters it has.
+    pub(super) fn len(&self) -> usize {
+        let bytes = self.value.len();
+        match self.form {
+            Form::Raw => bytes,
+            Form::Base64(before) => (8 * (before + bytes)).div_ceil(6) - first_sextet(before),
+            Form::Hex | Form::Utf16Le | Form::Utf16Be => 2 * bytes,
+        }
+    }
+
+    /// How many characters show eight bytes of the value wherever they are cut out.
+    pub(super) fn slice(&self) -> usize {
+        match self.form {
+            Form::Raw => 8,
+            Form::Base64(_) => 10,
+            Form::Hex | Form::Utf16Le | Form::Utf16Be => 16,
+        }
+    }
+
+    /// Whether `byte` may stand at `position`.
+    pub(super) fn accepts(&self, position: usize, byte: u8) -> bool {
+        match self.form {
+            Form::Raw => {
+                let wanted = self.value[position];
+                // A form spells a space as a plus.
+                byte == wanted || (wanted == b' ' && byte == b'+')
+            }
+            Form::Base64(before) => {
+                let (wanted, known) = self.sextet(before, position);
+                sextet_of(byte).is_some_and(|sextet| (sextet ^ wanted) & known == 0)
+            }
+            Form::Hex => char::from(byte).to_digit(16) == Some(u32::from(self.nibble(position))),
+            Form::Utf16Le => byte == self.unit_half(position, 0),
+            Form::Utf16Be => byte == self.unit_half(position, 1),
+        }
+    }
+
+    /// All bytes that may stand at `position`.
+    pub(super) fn accepted(&self, position: usize) -> impl Iterator<Item = u8> {
+        (0..=u8::MAX).filter(move |byte| self.accepts(position, *byte))
+    }
+
+    /// The six bits at `position`, and which of them are the value's.
+    fn sextet(&self, before: usize, position: usize) -> (u8, u8) {
+        let bit = 6 * (first_sextet(before) + position);
+        let byte = |at: usize| at.checked_sub(before).and_then(|at| self.value.get(at));
+        let pair = |pick: fn(Option<&u8>) -> u8| {
+            let (high, low) = (pick(byte(bit / 8)), pick(byte(bit / 8 + 1)));
+            let word = u16::from_be_bytes([high, low]) << (bit % 8);
+            word.to_be_bytes()[0] >> 2
+        };
+        (pair(|byte| byte.copied().unwrap_or(0)), pair(|byte| byte.map_or(0, |_| u8::MAX)))
+    }
+
+    fn nibble(&self, position: usize) -> u8 {
+        let byte = self.value[position / 2];
+        if position.is_multiple_of(2) { byte >> 4 } else { byte & 0xF }
+    }
+
+    /// The byte at `position` when the value's bytes stand at odd or even places, and zeros between them.
+    fn unit_half(&self, position: usize, odd: usize) -> u8 {
+        if position % 2 == odd { self.value[position / 2] } else { 0 }
+    }
+}
+
+/// The first character of base64 that holds a bit of a value with `before` bytes before it.
+fn first_sextet(before: usize) -> usize {
+    8 * before / 6
+}
+
+/// What a character of base64 stands for, in either alphabet.
+fn sextet_of(byte: u8) -> Option<u8> {
+    match byte {
+        b'A'..=b'Z' => Some(byte - b'A'),
+        b'a'..=b'z' => Some(byte - b'a' + 26),
+        b'0'..=b'9' => Some(byte - b'0' + 52),
+        b'+' | b'-' => Some(62),
+        b'/' | b'_' => Some(63),
+        _ => None,
+    }
+}
