@@ -79,8 +79,8 @@ impl App {
 /// # Panics
 /// When there is no answer, or it is an error.
 #[track_caller]
-#[must_use]
 #[expect(clippy::panic, clippy::expect_used, reason = "a test without its peers cannot go on")]
+#[expect(clippy::must_use_candidate, reason = "often it is enough that it was taken")]
 pub fn post(url: &str, body: &Value) -> String {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .timeout_global(Some(Duration::from_mins(3)))

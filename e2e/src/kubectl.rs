@@ -33,7 +33,7 @@ impl Outcome {
     /// # Panics
     /// When it failed.
     #[track_caller]
-    #[must_use]
+    #[expect(clippy::must_use_candidate, reason = "often it is enough that a command succeeded")]
     pub fn expect_ok(self) -> String {
         assert!(self.ok, "{}", self.stderr);
         self.stdout
@@ -44,7 +44,7 @@ impl Outcome {
     /// # Panics
     /// When it succeeded, or said something else.
     #[track_caller]
-    #[must_use]
+    #[expect(clippy::must_use_candidate, reason = "often it is enough that a command was refused")]
     pub fn expect_refused(self, sentence: &str) -> String {
         assert!(!self.ok, "it was allowed: {}", self.stdout);
         assert!(self.stderr.contains(sentence), "refused with other words: {}", self.stderr);

@@ -97,6 +97,12 @@ impl Stage {
             .replace("namespace: stripe\n", &format!("namespace: stripe-{}\n", self.name))
     }
 
+    /// The name of the recipient's namespace.
+    #[must_use]
+    pub fn recipient_namespace(&self) -> String {
+        format!("partner-{}", self.name)
+    }
+
     fn recipient_manifest(&self) {
         self.recipient.apply(&self.manifest("recipient.yaml")).expect_ok();
     }

@@ -13,9 +13,22 @@ fn each_way_in_is_refused_by_the_policy_meant_for_it() {
     stage.wait_until_injected(&app);
     let pods = stage.recipient.run(&["get", "pods", "--selector=app=checkout", "--output=name"]).expect_ok();
     let pod = pods.lines().next().unwrap();
+    let namespace = stage.recipient_namespace();
     let run = |arguments: &[&str]| stage.recipient.run(arguments);
-    run(&["exec", pod, "--container=keylend-sidecar", "--", "/keylend-sidecar", "version"]);
     for (arguments, policy) in [
+        (
+            vec![
+                "exec",
+                pod,
+                "--container=keylend-sidecar",
+                "--namespace",
+                &namespace,
+                "--",
+                "/keylend-sidecar",
+                "version",
+            ],
+            "keylend-no-exec",
+        ),
         (vec!["attach", pod, "--container=keylend-sidecar"], "keylend-no-exec"),
         (vec!["create", "token", "checkout", "--audience=keylend.dev/sidecar"], "keylend-token-audience"),
         (vec!["set", "image", pod, "keylend-sidecar=keylend-peers:e2e"], "keylend-container-unchanged"),
@@ -27,7 +40,13 @@ fn each_way_in_is_refused_by_the_policy_meant_for_it() {
         "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "thief"},
         "spec": {
             "serviceAccountName": "checkout",
-            "containers": [{"name": "thief", "image": "keylend-peers:e2e", "volumeMounts": [{"name": "t", "mountPath": "/t"}]}],
+            "containers": [{
+                "name": "thief", "image": "keylend-peers:e2e", "volumeMounts": [{"name": "t", "mountPath": "/t"}],
+                "securityContext": {
+                    "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}, "runAsNonRoot": true,
+                    "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"},
+                },
+            }],
             "volumes": [{"name": "t", "projected": {"sources": [
                 {"serviceAccountToken": {"audience": "keylend.dev/sidecar", "path": "token"}},
             ]}}],
