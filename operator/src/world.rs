@@ -32,6 +32,9 @@ pub const INJECTED_SELECTOR: &str = "keylend.dev/injected=true";
 /// outage stretched.
 const PACE: Duration = Duration::from_secs(1);
 
+/// How often somebody who waits for a first list looks for himself.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
+
 /// The stores that the watches fill, which may not have happened yet.
 #[derive(Clone)]
 pub struct Watched {
@@ -79,12 +82,26 @@ impl Watched {
     /// # Errors
     /// A watch has ended, which happens when the process does.
     pub async fn synced(&self) -> Result<World, WriterDropped> {
-        self.routes.wait_until_ready().await?;
-        self.secrets.wait_until_ready().await?;
-        self.shares.wait_until_ready().await?;
-        self.pods.wait_until_ready().await?;
-        self.namespaces.wait_until_ready().await?;
+        delivered(&self.routes).await?;
+        delivered(&self.secrets).await?;
+        delivered(&self.shares).await?;
+        delivered(&self.pods).await?;
+        delivered(&self.namespaces).await?;
         Ok(World(self.clone()))
+    }
+}
+
+/// Waits until a store has its first list. Asks again and again, because of several who wait for one store only the last
+/// that asked is woken.
+async fn delivered<K>(store: &Store<K>) -> Result<(), WriterDropped>
+where
+    K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
+{
+    loop {
+        match tokio::time::timeout(ASK_AGAIN, store.wait_until_ready()).await {
+            Ok(delivered) => return delivered,
+            Err(_elapsed) => {}
+        }
     }
 }
 
@@ -223,6 +240,23 @@ pub(crate) mod tests {
         let (unsynced, _writer) = kube::runtime::reflector::store();
         let early = Watched { secrets: unsynced, ..complete };
         assert!(tokio::time::timeout(Duration::from_millis(20), early.synced()).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn everybody_who_waits_for_a_store_learns_of_it() {
+        let (late, mut writer) = kube::runtime::reflector::store::<SecretShare>();
+        let waiting: Vec<_> = (0..3)
+            .map(|_| {
+                let late = late.clone();
+                tokio::spawn(async move { delivered(&late).await })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        writer.apply_watcher_event(&Event::Init);
+        writer.apply_watcher_event(&Event::InitDone);
+        for each in waiting {
+            assert!(tokio::time::timeout(Duration::from_secs(5), each).await.unwrap().unwrap().is_ok());
+        }
     }
 
     #[tokio::test]

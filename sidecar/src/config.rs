@@ -7,10 +7,10 @@
 use std::{
     ffi::OsString,
     net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
-use keylend_contract::wire::OPERATOR_PORT;
+use keylend_contract::wire::{OPERATOR_PORT, TOKEN_DIRECTORY, TOKEN_FILE};
 use rustls::RootCertStore;
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 
@@ -20,7 +20,6 @@ pub const ROOTS_VARIABLE: &str = "KEYLEND_OPERATOR_ROOTS";
 pub const LISTENER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 7180);
 
 const OPERATOR_HOST: &str = "keylend-operator.keylend-system.svc";
-const TOKEN: &str = "/var/run/secrets/keylend.dev/sidecar/token";
 
 /// Everything the sidecar must know to run.
 #[derive(Clone, Debug)]
@@ -66,7 +65,7 @@ impl Config {
             operator_host: OPERATOR_HOST.into(),
             operator_port: OPERATOR_PORT,
             operator_roots: parse_roots(&roots)?,
-            token: TOKEN.into(),
+            token: Path::new(TOKEN_DIRECTORY).join(TOKEN_FILE),
         })
     }
 }
