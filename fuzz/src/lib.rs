@@ -23,3 +23,12 @@ mod sidecar;
 #[path = "../../sidecar/tests/carry/whole.rs"]
 #[allow(dead_code, unused_imports)]
 mod whole;
+
+/// Has a write to a closed connection fail, as in every Rust program whose `main` is not libFuzzer's, rather than end
+/// the process.
+pub fn survive_broken_pipes() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let _guard = runtime.enter();
+    // The handler stays for as long as the process.
+    tokio::signal::unix::signal(tokio::signal::unix::SignalKind::pipe()).unwrap();
+}

@@ -6,7 +6,9 @@ use std::{
     time::Duration,
 };
 
-use keylend_sidecar::http1::{Asked, BodyDecoder, Buffer, RequestHead, RequestReader, ResponseReader, Step};
+use keylend_sidecar::http1::{
+    Asked, BodyDecoder, Buffer, HEAD_LIMIT, RequestHead, RequestReader, ResponseReader, Step,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -41,18 +43,44 @@ struct Stage {
     answer: Arc<Mutex<Vec<u8>>>,
 }
 
-static STAGE: LazyLock<Mutex<Stage>> = LazyLock::new(|| Mutex::new(stage()));
+static STAGE: LazyLock<Mutex<Stage>> = LazyLock::new(|| Mutex::new(Stage::new()));
 
-fn stage() -> Stage {
-    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-    let answer: Arc<Mutex<Vec<u8>>> = Arc::default();
-    let said = answer.clone();
-    let (origin, whole) = runtime.block_on(async move {
-        let origin = Origin::start(HOST, At::Request, move |_| acts(&said.lock().unwrap())).await;
-        let whole = Whole::before(&origin).await;
-        (origin, whole)
-    });
-    Stage { runtime, whole, origin, answer }
+/// Each request upstream is well-formed, belongs to a grant of its own, and carries the credential exactly once; the
+/// app sees no byte of it.
+pub fn calls_are_sent_once_and_show_nothing(bytes: &[u8]) {
+    if bytes.len() > MOST {
+        return;
+    }
+    let mut stage = STAGE.lock().unwrap_or_else(PoisonError::into_inner);
+    if stage.whole.asks().len() > CALLS {
+        *stage = Stage::new();
+    }
+    stage.play(bytes, QUIET);
+}
+
+impl Stage {
+    fn new() -> Self {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let answer: Arc<Mutex<Vec<u8>>> = Arc::default();
+        let said = answer.clone();
+        let (origin, whole) = runtime.block_on(async move {
+            let origin = Origin::start(HOST, At::Request, move |_| acts(&said.lock().unwrap())).await;
+            let whole = Whole::before(&origin).await;
+            (origin, whole)
+        });
+        Self { runtime, whole, origin, answer }
+    }
+
+    /// Lets both sides say their part of `bytes`. Gives back how many requests the origin has received so far.
+    fn play(&self, bytes: &[u8], quiet: Duration) -> usize {
+        let turn = bytes.iter().position(|byte| *byte == TURN).unwrap_or(bytes.len());
+        let (app, upstream) = (&bytes[..turn], bytes.get(turn + 1..).unwrap_or_default());
+        let host = self.whole.address.to_string();
+        *self.answer.lock().unwrap() = named(upstream, VALUE);
+        shows_nothing(&self.runtime.block_on(converse(&self.whole, &named(app, &host), quiet)));
+        let granted = self.whole.asks().iter().map(|heard| heard.ask().trace.span_id).collect();
+        belong_to_their_grants(&self.origin.seen(), granted)
+    }
 }
 
 fn acts(answer: &[u8]) -> Vec<Act> {
@@ -62,37 +90,16 @@ fn acts(answer: &[u8]) -> Vec<Act> {
     }
 }
 
-/// Each request upstream is well-formed, belongs to a grant of its own, and carries the credential exactly once; the
-/// app sees no byte of it. Gives back how many there were.
-pub fn calls_are_sent_once_and_show_nothing(bytes: &[u8]) -> usize {
-    if bytes.len() > MOST {
-        return 0;
-    }
-    let turn = bytes.iter().position(|byte| *byte == TURN).unwrap_or(bytes.len());
-    let (app, upstream) = (&bytes[..turn], bytes.get(turn + 1..).unwrap_or_default());
-    let mut stage = STAGE.lock().unwrap_or_else(PoisonError::into_inner);
-    if stage.whole.asks().len() > CALLS {
-        *stage = self::stage();
-    }
-    let host = stage.whole.address.to_string();
-    *stage.answer.lock().unwrap() = named(upstream, VALUE);
-    let (asks, before) = (stage.whole.asks().len(), stage.origin.seen());
-    let replied = stage.runtime.block_on(converse(&stage.whole, &named(app, &host)));
-    shows_nothing(&replied);
-    let granted = stage.whole.asks()[asks..].iter().map(|heard| heard.ask().trace.span_id).collect();
-    belong_to_their_grants(&before, &stage.origin.seen(), granted)
-}
-
 fn named(bytes: &[u8], name: &str) -> Vec<u8> {
     let spelt = |byte: &u8| if *byte == NAME { name.as_bytes().to_vec() } else { vec![*byte] };
     bytes.iter().flat_map(spelt).collect()
 }
 
-async fn converse(whole: &Whole, bytes: &[u8]) -> Vec<u8> {
+async fn converse(whole: &Whole, bytes: &[u8], quiet: Duration) -> Vec<u8> {
     let mut stream = TcpStream::connect(whole.address).await.unwrap();
     let _ = stream.write_all(bytes).await;
     let mut replied = Vec::new();
-    while let Ok(Ok(1..)) = timeout(QUIET, stream.read_buf(&mut replied)).await {}
+    while let Ok(Ok(1..)) = timeout(quiet, stream.read_buf(&mut replied)).await {}
     replied
 }
 
@@ -128,32 +135,34 @@ fn read(input: &mut Buffer, mut decoder: BodyDecoder, body: &mut Vec<u8>) -> Opt
     }
 }
 
-fn belong_to_their_grants(before: &[Seen], after: &[Seen], mut granted: HashSet<String>) -> usize {
+/// Every request so far, each by a grant of its own.
+fn belong_to_their_grants(seen: &[Seen], mut granted: HashSet<String>) -> usize {
     let mut count = 0;
-    for (index, seen) in after.iter().enumerate() {
-        let known = before.get(index).map_or(0, |seen| seen.received.len());
-        for head in requests(&seen.received[known..]) {
-            let credentials: Vec<_> = head.fields().all("authorization").collect();
-            assert_eq!(credentials, [format!("Bearer {VALUE}").as_bytes()]);
-            let trace = head.fields().all("traceparent").next().unwrap();
-            let span = std::str::from_utf8(trace).unwrap().split('-').nth(2).unwrap().to_owned();
-            assert!(granted.remove(&span), "a request upstream without a grant of its own");
-            count += 1;
-        }
+    for head in seen.iter().flat_map(|seen| requests(&seen.received)) {
+        let credentials: Vec<_> = head.fields().all("authorization").collect();
+        assert_eq!(credentials, [format!("Bearer {VALUE}").as_bytes()]);
+        let trace = head.fields().all("traceparent").next().unwrap();
+        let span = std::str::from_utf8(trace).unwrap().split('-').nth(2).unwrap();
+        assert!(granted.remove(span), "a request upstream without a grant of its own");
+        count += 1;
     }
     count
 }
 
 /// The requests in what an origin received; all of it must be requests, the last one perhaps cut short.
-fn requests(received: &[u8]) -> Vec<RequestHead> {
-    let (mut heads, mut input) = (Vec::new(), Buffer::new());
-    input.push(received).unwrap();
-    while let Some(head) = RequestReader::new().head(&mut input).unwrap() {
+fn requests(mut received: &[u8]) -> Vec<RequestHead> {
+    let mut heads = Vec::new();
+    while !received.is_empty() {
+        let mut input = Buffer::new();
+        let piece = received.len().min(HEAD_LIMIT);
+        input.push(&received[..piece]).unwrap();
+        let Some(head) = RequestReader::new().head(&mut input).unwrap() else { break };
         let decoder = BodyDecoder::new(head.framing());
         heads.push(head);
         if read(&mut input, decoder, &mut Vec::new()).is_none() {
             break;
         }
+        received = &received[piece - input.bytes().len()..];
     }
     heads
 }
@@ -166,6 +175,7 @@ mod tests {
 
     #[test]
     fn what_was_found_before_holds() {
+        let (stage, mut expected) = (Stage::new(), 0);
         for (bytes, sent) in [
             (&b"GET /r/ HTTP/1.1\r\nHost: \x01\r\n\r\n\0HTTP/1.1 200 OK\r\nX: \x01\r\nContent-Length: 24\r\n\r\n\x01"[..], 1),
             (b"GET /r/ HTTP/1.1\r\nHost: \x01\r\n\r\nGET /r/ HTTP/1.1\r\nHost: \x01\r\n\r\n\0HTTP/1.1 200 OK\r\n\r\n\x01\x02", 2),
@@ -174,7 +184,8 @@ mod tests {
             (b"GET /r/ HTTP/1.1\r\nHost: \x01\r\n\r\n\0", 1),
             (b"\r\n\0\x01", 0),
         ] {
-            assert_eq!(calls_are_sent_once_and_show_nothing(bytes), sent, "{}", bytes.escape_ascii());
+            expected += sent;
+            assert_eq!(stage.play(bytes, Duration::from_millis(300)), expected, "{}", bytes.escape_ascii());
         }
     }
 

@@ -6,6 +6,7 @@ use tokio::time::sleep;
 
 use crate::{
     origin::{Act, At, End, Origin},
+    sidecar::until,
     whole::{HOST, Whole, ok},
 };
 
@@ -87,18 +88,13 @@ async fn a_peer_that_states_its_patience_is_not_tried_beyond_it() {
 }
 
 #[tokio::test]
-async fn nothing_goes_upstream_before_the_grant_nor_for_an_app_that_left() {
+async fn an_app_that_leaves_ends_its_call() {
     let origin = Origin::start(HOST, At::Request, |_| vec![]).await;
     let whole = Whole::before(&origin).await;
     let mut app = whole.app().await;
     let request = app.request("GET /r/", "", "");
     app.send(request).await;
-    while origin.heads() == 0 {
-        sleep(Duration::from_millis(5)).await;
-    }
+    until(|| origin.heads() == 1).await;
     drop(app);
-    while origin.seen()[0].end == End::Open {
-        sleep(Duration::from_millis(5)).await;
-    }
-    assert_eq!(origin.seen()[0].end, End::Reset);
+    until(|| origin.seen()[0].end == End::Reset).await;
 }

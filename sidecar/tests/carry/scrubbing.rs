@@ -1,8 +1,10 @@
 //! What an upstream echoes of the credential comes back masked, at equal length, wherever it stands.
 
+use keylend_contract::wire;
+
 use crate::{
     origin::{Act, At, Origin},
-    whole::{HOST, VALUE, Whole},
+    whole::{HOST, VALUE, Whole, ok},
 };
 
 #[tokio::test]
@@ -47,6 +49,25 @@ async fn an_echo_in_a_body_is_masked_wherever_it_is_split() {
             let reply = whole.app().await.get().await;
             assert_eq!(reply.body, body.replace(VALUE, &"*".repeat(VALUE.len())), "{split}");
         }
+    }
+}
+
+#[tokio::test]
+async fn an_echo_is_masked_however_it_is_spelt() {
+    let each = |spelt: fn(u8) -> String| VALUE.bytes().map(spelt).collect::<Vec<_>>().concat();
+    let hexadecimal = each(|byte| format!("{byte:02x}"));
+    let percent = each(|byte| format!("%{byte:02X}"));
+    let json = each(|byte| format!("\\u{byte:04x}"));
+    let base64 = |before: &str| wire::base64_text(format!("{before}{VALUE}").as_bytes());
+    let middle = |text: &str| text[4..text.len() - 4].to_owned();
+    for spelling in
+        [hexadecimal, percent, json, middle(&base64("")), middle(&base64("a")), middle(&base64("ab"))]
+    {
+        let echo = spelling.clone();
+        let origin = Origin::start(HOST, At::Request, move |_| ok(&echo)).await;
+        let reply = Whole::before(&origin).await.app().await.get().await;
+        assert_eq!(reply.body.len(), spelling.len());
+        assert!(!reply.body.contains(&spelling[8..16]), "{spelling}: {}", reply.body);
     }
 }
 

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use keylend_contract::refusal::Refusal;
-use tokio::net::tcp::WriteHalf;
+use tokio::{net::tcp::WriteHalf, task::yield_now};
 
 use super::{Afterwards, Exchange, Exchanged, Sent};
 use crate::{
@@ -24,6 +24,10 @@ use crate::{
 
 /// A server closes about when it said; a call that meets it closing is not retried.
 const PATIENCE_MARGIN: Duration = Duration::from_secs(1);
+
+/// After so much at once, others have their turn: masking costs more than reading, and a stream that is always ready
+/// would keep renewals waiting.
+const MUCH: usize = 8 * 1024;
 
 /// Passes the response on.
 pub(super) async fn download(
@@ -105,9 +109,13 @@ async fn pass_body(
             Step::More { .. } => {}
         }
         out.send(write).await.map_err(|_| gone())?;
-        if input.fill(&mut from).await.map_err(|_| unreachable(this))? == 0 {
-            decoder.closed().map_err(|error| malformed(error.to_string()))?;
-            break;
+        match input.fill(&mut from).await.map_err(|_| unreachable(this))? {
+            0 => {
+                decoder.closed().map_err(|error| malformed(error.to_string()))?;
+                break;
+            }
+            MUCH.. => yield_now().await,
+            _ => {}
         }
     }
     let data = scrubbed.end();
