@@ -33,6 +33,7 @@ use crate::condition::Condition;
     validation = ("self.type == oldSelf.type", "spec.type cannot be changed; make a new Secret"),
     validation = ("self.type == 'Linked' ? has(self.link) : !has(self.link)", "spec.link is for type Linked, which needs it"),
     validation = ("self.type != 'Linked' || (!has(self.environments) && !has(self.baseEnvironment))", "a Linked secret holds no value: spec.environments and spec.baseEnvironment are not for it"),
+    validation = ("!has(self.environments) || self.environments.map(e, has(e.sealed) ? size(e.sealed.value) : 0).sum() <= 360000", "spec.environments: the sealed values of one Secret hold at most 256 KiB together"),
 )]
 pub struct SecretSpec {
     /// What kind of value this is; cannot be changed.
@@ -43,7 +44,7 @@ pub struct SecretSpec {
     #[x_kube(validation = ("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')", "an environment is lower-case letters, digits and inner hyphens"))]
     #[schemars(length(min = 1, max = 63))]
     pub base_environment: Option<String>,
-    /// One sealed value for each environment.
+    /// One sealed value for each environment. An environment that is taken out of the list loses its value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
     #[schemars(length(max = 32))]
@@ -70,7 +71,8 @@ pub struct EnvironmentValue {
     #[x_kube(validation = ("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')", "an environment is lower-case letters, digits and inner hyphens"))]
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
-    /// The fields, each sealed on a client for this secret, environment and field.
+    /// The fields, each sealed on a client for this secret, environment and field. Left out, the live value stays, so
+    /// a manifest may list its environments and leave the values to `kubectl keylend put`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sealed: Option<Sealed>,
 }
@@ -105,16 +107,23 @@ pub struct LinkedShare {
     pub environment: String,
     /// Where the share is.
     pub share_ref: ShareReference,
+    /// The share's UID. Where it is left out, the one found first is pinned in the status; setting it accepts a share
+    /// that was created anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub uid: Option<String>,
 }
 
-/// A share in the owner's namespace.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+/// A share in the owner's namespace. Both names become part of a URL, so they are names and nothing else.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ShareReference {
     /// The owner's namespace.
+    #[x_kube(validation = ("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')", "a namespace's name is lower-case letters, digits and inner hyphens"))]
     #[schemars(length(min = 1, max = 63))]
     pub namespace: String,
     /// The share's name.
+    #[x_kube(validation = ("self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')", "a share's name is lower-case letters, digits, inner hyphens and dots"))]
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
 }
@@ -131,6 +140,9 @@ pub struct SecretStatus {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".to_string()]))]
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
+    /// The highest version that any field of this secret was given; none is given twice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_version: Option<i64>,
     /// Where the live values rest.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
@@ -163,7 +175,7 @@ pub struct FieldStatus {
     /// The field, such as `value`.
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
-    /// Grows with each value.
+    /// Grows with each value of the secret.
     pub version: i64,
     /// Grows each time the same value is wrapped anew.
     pub wrap_generation: i64,

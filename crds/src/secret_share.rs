@@ -34,7 +34,7 @@ use crate::condition::Condition;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
     validation = ("self.secretRef.name == oldSelf.secretRef.name && self.environment == oldSelf.environment", "spec.secretRef and spec.environment cannot be changed; make a new SecretShare"),
-    validation = ("self.recipient.namespace.name == oldSelf.recipient.namespace.name", "spec.recipient.namespace.name cannot be changed; make a new SecretShare"),
+    validation = ("self.recipient.__namespace__.name == oldSelf.recipient.__namespace__.name", "spec.recipient.namespace.name cannot be changed; make a new SecretShare"),
     validation = ("!(has(oldSelf.revoked) && oldSelf.revoked) || (has(self.revoked) && self.revoked)", "spec.revoked is final; make a new SecretShare to share again"),
 )]
 pub struct SecretShareSpec {
@@ -68,10 +68,11 @@ pub struct SecretShareSpec {
 struct DateTime(#[schemars(extend("format" = "date-time"), length(max = 40))] String);
 
 /// A secret in the share's namespace.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SecretReference {
     /// Its resource name.
+    #[x_kube(validation = ("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')", "a secret's name is lower-case letters, digits and inner hyphens"))]
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
 }
@@ -92,10 +93,11 @@ pub struct Recipient {
 }
 
 /// Pods of one namespace.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NamespaceRecipient {
     /// The namespace's name; cannot be changed.
+    #[x_kube(validation = ("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')", "a namespace's name is lower-case letters, digits and inner hyphens"))]
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
     /// The namespace's UID. Where it is left out, the one found at first acceptance is pinned in the status; setting it

@@ -1,1 +1,17 @@
-//! keylend-e2e
+//! Drives the built images on a real cluster; `tests/` has one file a promise.
+//!
+//! A test runs inside the cluster's network namespace (`keylend-cluster run -- cargo test -p keylend-e2e`), speaks to
+//! the API server by `kubectl` as its users do, and to the test's own app and upstream by their control listeners. Each
+//! test has namespaces of its own, made of `deploy/examples` by renaming.
+
+pub mod app;
+pub mod kubectl;
+pub mod stage;
+pub mod upstream;
+pub mod wait;
+
+pub use app::{App, Call};
+pub use kubectl::{Kubectl, Outcome};
+pub use stage::Stage;
+pub use upstream::Upstream;
+pub use wait::{eventually, within};

@@ -56,7 +56,7 @@ fn review_pod(request: &AdmissionRequest<DynamicObject>, settings: &InjectionSet
         return unchanged;
     }
     match injected(object, settings) {
-        Ok(patched) => patched_response(unchanged, patched),
+        Ok(patched) => patched_response(unchanged, &patched),
         Err(sentence) => unchanged.deny(sentence),
     }
 }
@@ -72,7 +72,7 @@ fn injected(object: &DynamicObject, settings: &InjectionSettings) -> Result<Valu
 }
 
 /// Replaces specification and labels as a whole: what was there is in the replacement.
-fn patched_response(response: AdmissionResponse, pod: Value) -> AdmissionResponse {
+fn patched_response(response: AdmissionResponse, pod: &Value) -> AdmissionResponse {
     let patch = json!([
         {"op": "replace", "path": "/spec", "value": pod["spec"]},
         {"op": "add", "path": "/metadata/labels", "value": pod["metadata"]["labels"]},

@@ -48,7 +48,7 @@ const DECIDING_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long open requests may take when the replica ends.
 const DRAIN: Duration = Duration::from_secs(10);
 const WEBHOOK_SERVICE: &str = "keylend-webhook";
-const SWEEP_EVERY: Duration = Duration::from_secs(600);
+const SWEEP_EVERY: Duration = Duration::from_mins(10);
 const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
 const DENIALS: DenialLimits =
     DenialLimits { interval: SignedDuration::from_mins(1), rows: 60, bytes: 64 * 1024, callers: 4096 };

@@ -28,13 +28,13 @@ use crate::{fault::Fault, resolve::caller::CallerClaims};
 /// The core Secret that holds the authority.
 pub const AUTHORITY_SECRET: &str = "keylend-authority";
 /// How long an enrolled container's certificate is valid.
-pub const CLIENT_CERTIFICATE_LIFE: Duration = Duration::from_secs(3600);
+pub const CLIENT_CERTIFICATE_LIFE: Duration = Duration::from_hours(1);
 /// How long a serving certificate is valid; each replica renews its own at half life.
-pub const SERVING_CERTIFICATE_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
+pub const SERVING_CERTIFICATE_LIFE: Duration = Duration::from_hours(7 * 24);
 
-const ROOT_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+const ROOT_LIFE: Duration = Duration::from_hours(10 * 365 * 24);
 /// Clocks of nodes differ a little.
-const CLOCK_SKEW: Duration = Duration::from_secs(300);
+const CLOCK_SKEW: Duration = Duration::from_mins(5);
 const ROOTS: &str = "roots.pem";
 const SIGNING_CERTIFICATE: &str = "tls.crt";
 const SIGNING_KEY: &str = "tls.key";

@@ -31,7 +31,7 @@ pub struct Config {
     /// The image injected into pods.
     #[arg(long)]
     pub sidecar_image: String,
-    /// When the kubelet pulls it: Always, IfNotPresent or Never.
+    /// When the kubelet pulls it: Always, `IfNotPresent` or Never.
     #[arg(long, default_value = "IfNotPresent", value_parser = ["Always", "IfNotPresent", "Never"])]
     pub sidecar_image_pull_policy: String,
     /// This replica's name; the pod's.

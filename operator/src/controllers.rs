@@ -1,6 +1,65 @@
-//! Starts the controllers.
+//! Starts the controllers, with one store for each kind.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex},
+};
+
+use futures_util::{FutureExt as _, future};
+use kube::Client;
+use tokio::sync::watch as channel;
+
+use self::route::Guards;
+use crate::{
+    audit::AuditLog, intake::Intake, revocation::Incarnation, sealing::SealingKeyring, storage::Storage,
+    world::Watched,
+};
 
 pub mod apply;
 pub mod route;
 pub mod secret;
 pub mod secret_share;
+pub mod watch;
+
+/// What runs until the process ends.
+pub type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// The controllers, built but not running.
+pub struct Controllers {
+    /// What they and the other watches see, once they run.
+    pub watched: Watched,
+    /// Runs them, and the other watches, until the process ends.
+    pub running: Running,
+    /// Where the state of the guards is told to the routes. Until it is, they count as missing.
+    pub guards: channel::Sender<Guards>,
+}
+
+/// Builds every controller; nothing runs yet.
+#[must_use]
+pub fn build(
+    client: &Client,
+    sealing: SealingKeyring,
+    storage: Arc<Storage>,
+    cluster_uid: String,
+    audit: AuditLog,
+) -> Controllers {
+    let (guards, known) = channel::channel(Guards::Missing);
+    let secrets = secret::controller(client);
+    let shares = secret_share::controller(client);
+    let routes = route::controller(client, known.clone());
+    let (watched, watching) = Watched::new(routes.store(), secrets.store(), shares.store(), client);
+    let intake = Intake::new(sealing, storage.clone(), cluster_uid);
+    let secret = Arc::new(secret::Context { client: client.clone(), intake, storage });
+    let incarnation = Mutex::new(Incarnation::default());
+    let share =
+        secret_share::Context { client: client.clone(), watched: watched.clone(), audit, incarnation };
+    let route = route::Context { client: client.clone(), watched: watched.clone(), guards: known };
+    let running: [Running; 4] = [
+        Box::pin(watching),
+        Box::pin(secret::run(secrets, secret)),
+        Box::pin(secret_share::run(shares, Arc::new(share))),
+        Box::pin(route::run(routes, Arc::new(route))),
+    ];
+    let running = Box::pin(future::join_all(running).map(|_| ()));
+    Controllers { watched, running, guards }
+}

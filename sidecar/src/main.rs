@@ -1,2 +1,77 @@
-//! Entry point.
-fn main() {}
+//! Entry point: `run`, the kubelet's `probe started|ready`, and `version`.
+
+use std::{
+    alloc::System,
+    env,
+    error::Error,
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use keylend_sidecar::{
+    app::{App, process},
+    config::{Config, LISTENER},
+    fault::with_causes,
+    probe::Probe,
+};
+use tokio::signal::unix::{SignalKind, signal};
+use zeroizing_alloc::ZeroAlloc;
+
+/// Wipes what is freed, by us and by every library.
+#[global_allocator]
+static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
+
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = env::args().skip(1).collect();
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    match arguments.as_slice() {
+        ["run"] => run(),
+        ["probe", which] => which.parse().map_or(ExitCode::from(USAGE), probe),
+        ["version"] => say(&mut io::stdout(), env!("CARGO_PKG_VERSION")),
+        _ => {
+            say(&mut io::stderr(), "usage: keylend-sidecar run | probe started|ready | version");
+            ExitCode::from(USAGE)
+        }
+    }
+}
+
+fn run() -> ExitCode {
+    match serve() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(cause = with_causes(error.as_ref()), "the sidecar ends");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve() -> Result<(), Box<dyn Error>> {
+    process::log()?;
+    process::close()?;
+    let config = Config::from_environment()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let bound = App::build(&config).await?;
+        tracing::info!(address = %bound.address(), version = env!("CARGO_PKG_VERSION"), "listening");
+        let stop = async {
+            // No signal can come any more once this is `None`, so that is a stop as well.
+            let _ = terminate.recv().await;
+            tracing::info!("stopping");
+        };
+        Ok(bound.run(stop).await?)
+    })
+}
+
+fn probe(which: Probe) -> ExitCode {
+    match which.ask(LISTENER) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) | Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn say(out: &mut dyn Write, text: &str) -> ExitCode {
+    if writeln!(out, "{text}").is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Volume};
+use keylend_contract::wire::{TOKEN_DIRECTORY, TOKEN_FILE};
 use serde_json::{Value, json};
 
 /// The sidecar's container.
@@ -23,10 +24,6 @@ pub const INJECTED_LABEL: &str = "keylend.dev/injected";
 pub const URL_VARIABLE: &str = "KEYLEND_URL";
 /// Where the sidecar listens.
 pub const URL: &str = "http://127.0.0.1:7180";
-
-/// Mounted where the API server would otherwise mount the pod's own API token, so that our container holds no other
-/// token than the one of our audience.
-const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /// What the operator knows and a pod does not choose.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,7 +101,7 @@ pub fn sidecar_container(settings: &InjectionSettings) -> Value {
         },
         "terminationMessagePath": "/dev/termination-log",
         "terminationMessagePolicy": "File",
-        "volumeMounts": [{"mountPath": TOKEN_PATH, "name": TOKEN_VOLUME, "readOnly": true}],
+        "volumeMounts": [{"mountPath": TOKEN_DIRECTORY, "name": TOKEN_VOLUME, "readOnly": true}],
     })
 }
 
@@ -123,7 +120,7 @@ fn token_volume() -> Value {
         "name": TOKEN_VOLUME,
         "projected": {
             "defaultMode": 420,
-            "sources": [{"serviceAccountToken": {"audience": AUDIENCE, "expirationSeconds": 3600, "path": "token"}}],
+            "sources": [{"serviceAccountToken": {"audience": AUDIENCE, "expirationSeconds": 3600, "path": TOKEN_FILE}}],
         },
     })
 }
@@ -206,7 +203,7 @@ fn tell_where_the_sidecar_listens(container: &mut Value) -> Result<(), InjectErr
 
 /// Decides whether a live pod is what [`inject`] makes, so that its sidecar is ours and alone with its token.
 ///
-/// `resources` are left out of the comparison: administrators bound them (LimitRange, resize), and they hold no power.
+/// `resources` are left out of the comparison: administrators bound them (`LimitRange`, resize), and they hold no power.
 ///
 /// # Errors
 /// The first [`Difference`].

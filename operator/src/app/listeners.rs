@@ -38,7 +38,7 @@ const MAX_CONNECTIONS: usize = 256;
 const HANDSHAKE: Duration = Duration::from_secs(5);
 const HEAD: Duration = Duration::from_secs(5);
 /// A connection lasts this long at most, whatever goes on in it.
-const CONNECTION: Duration = Duration::from_secs(300);
+const CONNECTION: Duration = Duration::from_mins(5);
 
 type Reply = Response<Full<Bytes>>;
 

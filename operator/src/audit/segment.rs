@@ -139,3 +139,33 @@ impl Segment {
         self.file.sync_all()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_whose_sync_fails_is_no_success_and_ends_the_trust() {
+        // The null device takes every byte and cannot be synced.
+        let file = OpenOptions::new().write(true).open("/dev/null").unwrap();
+        let mut segment = Segment { file, durable: 0, tail: Tail::Clean };
+        assert!(segment.append(b"{}\n").is_err());
+        assert_eq!((segment.bytes(), segment.is_trusted()), (0, false));
+    }
+
+    #[test]
+    fn names_sort_as_rows_do_and_nothing_else_is_a_segment() {
+        assert!(name(9) < name(10) && name(99_999) < name(u64::MAX));
+        // (file name, first row)
+        let table = [
+            ("00000000000000000042.jsonl", Some(42)),
+            ("00000000000000000042.damaged", None),
+            ("42.jsonl", None),
+            ("0000000000000000004x.jsonl", None),
+            ("lost+found", None),
+        ];
+        for (file_name, first) in table {
+            assert_eq!(first_of(file_name), first, "{file_name}");
+        }
+    }
+}

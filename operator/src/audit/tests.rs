@@ -251,6 +251,29 @@ async fn counts_are_written_once_their_interval_is_over() {
 }
 
 #[tokio::test]
+async fn a_count_that_finds_no_room_is_kept_until_there_is_some() {
+    let scratch = Scratch::new();
+    let settings = Settings { segment_bytes: 64 * 1024, budget_bytes: 256 * 1024, ..scratch.settings() };
+    let denials = DenialLimits {
+        interval: SignedDuration::from_millis(1),
+        rows: u32::MAX,
+        bytes: usize::MAX,
+        callers: 9,
+    };
+    let log = AuditLog::open(settings, denials, io::sink()).unwrap();
+    while log.refusal(refusal("looping", "secret_unknown")).await != Recorded::Counted {}
+    let tried = log.reading().full + 1;
+    let started = Instant::now();
+    while log.reading().full <= tried {
+        assert!(started.elapsed() < Duration::from_secs(10));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    log.close().await;
+    let kept = lock(&log.shares).rest();
+    assert_eq!(kept.iter().map(|row| row.count).sum::<u64>(), log.reading().counted);
+}
+
+#[tokio::test]
 async fn a_log_that_is_in_use_is_not_opened_twice() {
     let scratch = Scratch::new();
     let log = scratch.open();

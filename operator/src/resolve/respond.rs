@@ -17,6 +17,7 @@ use crate::fault::{Failure, Fault};
 pub type Reply = Response<Full<Bytes>>;
 
 /// The answer to an ask.
+#[must_use]
 pub fn answer(outcome: Result<(Granted, Vec<Plaintext>), Failure>) -> Reply {
     match outcome {
         Ok((granted, values)) => message(&Answer::Granted(Box::new(granted)), &values),
@@ -26,6 +27,7 @@ pub fn answer(outcome: Result<(Granted, Vec<Plaintext>), Failure>) -> Reply {
 }
 
 /// The answer to an enrolment.
+#[must_use]
 pub fn enrolment(outcome: Result<EnrolAnswer, Failure>) -> Reply {
     match outcome {
         Ok(enrolled) => message(&enrolled, &[]),
@@ -35,11 +37,13 @@ pub fn enrolment(outcome: Result<EnrolAnswer, Failure>) -> Reply {
 }
 
 /// The answer to a renewal.
+#[must_use]
 pub fn renewal(answer: &RenewAnswer) -> Reply {
     message(answer, &[])
 }
 
 /// A status without a body.
+#[must_use]
 pub fn bare(status: StatusCode) -> Reply {
     let mut reply = Response::new(Full::default());
     *reply.status_mut() = status;

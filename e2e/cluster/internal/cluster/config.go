@@ -25,7 +25,7 @@ const (
 type facts struct {
 	Paths
 	NodeAddress, PodNetwork, Services, DNSAddress string
-	Network, Cgroup, PauseImage, CoreDNSImage     string
+	Network, PauseImage, CoreDNSImage             string
 	// Version is the Kubernetes that runs.
 	Version string
 	Classes map[string]bool
@@ -36,7 +36,7 @@ type facts struct {
 func (c Cluster) facts() facts {
 	return facts{
 		Paths: c.Paths(), NodeAddress: nodeAddress, PodNetwork: podNetwork, Services: services, DNSAddress: dnsAddress,
-		Network: c.network(), Cgroup: c.cgroup(), PauseImage: pauseImage, CoreDNSImage: corednsImage,
+		Network: c.network(), PauseImage: pauseImage, CoreDNSImage: corednsImage,
 		Classes: classes, Volumes: c.volumes(),
 	}
 }

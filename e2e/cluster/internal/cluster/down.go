@@ -1,11 +1,12 @@
 package cluster
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
+	"slices"
 	"strings"
 
 	"keylend.dev/e2e/cluster/internal/host"
@@ -86,6 +87,7 @@ func (c Cluster) Leftovers() ([]string, error) {
 			left = append(left, kind+" "+path)
 		}
 	}
+	slices.Sort(left)
 	return left, nil
 }
 
@@ -109,13 +111,12 @@ func (c Cluster) shimSockets() ([]string, error) {
 // strayFiles are the files that kubelet and CNI insist on keeping in folders of the machine.
 func (c Cluster) strayFiles() ([]string, error) {
 	var strays []string
-	results, err := filepath.Glob("/var/lib/cni/results/" + c.network() + "-*")
+	results, err := filepath.Glob("/var/lib/cni/results/*")
 	if err != nil {
 		return nil, fmt.Errorf("listing CNI results: %w", err)
 	}
-	ours := regexp.MustCompile("^" + regexp.QuoteMeta(c.network()) + "-[0-9a-f]{64}-")
 	for _, result := range results {
-		if ours.MatchString(filepath.Base(result)) {
+		if text, err := os.ReadFile(result); err == nil && bytes.Contains(text, []byte(`"`+c.state+"/")) {
 			strays = append(strays, result)
 		}
 	}

@@ -44,57 +44,57 @@ func New(name, states, tools string) (Cluster, error) {
 
 // Paths is where things are, for tests that look beneath the API.
 type Paths struct {
-	Name              string `json:"name"`
-	State             string `json:"state"`
-	NetworkNamespace  string `json:"networkNamespace"`
-	Kubeconfig        string `json:"kubeconfig"`
-	APIServer         string `json:"apiServer"`
-	Node              string `json:"node"`
-	Bin               string `json:"bin"`
-	Logs              string `json:"logs"`
-	PidFiles          string `json:"pidFiles"`
-	PKI               string `json:"pki"`
-	EtcdEndpoint      string `json:"etcdEndpoint"`
-	EtcdData          string `json:"etcdData"`
-	EtcdCA            string `json:"etcdCA"`
-	EtcdCertificate   string `json:"etcdCertificate"`
-	EtcdKey           string `json:"etcdKey"`
-	KubeletRoot       string `json:"kubeletRoot"`
-	PodLogs           string `json:"podLogs"`
-	ContainerdSocket  string `json:"containerdSocket"`
-	ContainerdRoot    string `json:"containerdRoot"`
-	ContainerdState   string `json:"containerdState"`
-	ContainerdCgroups string `json:"containerdCgroup"`
-	AuditLog          string `json:"auditLog"`
-	Volumes           string `json:"volumes"`
+	Name             string `json:"name"`
+	State            string `json:"state"`
+	NetworkNamespace string `json:"networkNamespace"`
+	Kubeconfig       string `json:"kubeconfig"`
+	APIServer        string `json:"apiServer"`
+	Node             string `json:"node"`
+	Bin              string `json:"bin"`
+	Logs             string `json:"logs"`
+	PidFiles         string `json:"pidFiles"`
+	PKI              string `json:"pki"`
+	EtcdEndpoint     string `json:"etcdEndpoint"`
+	EtcdData         string `json:"etcdData"`
+	EtcdCA           string `json:"etcdCA"`
+	EtcdCertificate  string `json:"etcdCertificate"`
+	EtcdKey          string `json:"etcdKey"`
+	KubeletRoot      string `json:"kubeletRoot"`
+	PodLogs          string `json:"podLogs"`
+	ContainerdSocket string `json:"containerdSocket"`
+	ContainerdRoot   string `json:"containerdRoot"`
+	ContainerdState  string `json:"containerdState"`
+	Cgroup           string `json:"cgroup"`
+	AuditLog         string `json:"auditLog"`
+	Volumes          string `json:"volumes"`
 }
 
 // Paths lists where this cluster's things are, whether it is up or not.
 func (c Cluster) Paths() Paths {
 	return Paths{
-		Name:              c.name,
-		State:             c.state,
-		NetworkNamespace:  "/run/netns/" + c.Namespace(),
-		Kubeconfig:        c.Kubeconfig(),
-		APIServer:         apiServer,
-		Node:              nodeName,
-		Bin:               c.in("bin"),
-		Logs:              c.in("logs"),
-		PidFiles:          c.in("pids"),
-		PKI:               c.in("pki"),
-		EtcdEndpoint:      etcdAddress,
-		EtcdData:          c.in("etcd-data"),
-		EtcdCA:            c.in("pki/etcd/ca.crt"),
-		EtcdCertificate:   c.in("pki/etcd/healthcheck-client.crt"),
-		EtcdKey:           c.in("pki/etcd/healthcheck-client.key"),
-		KubeletRoot:       c.in("kubelet-root"),
-		PodLogs:           c.in("pod-logs"),
-		ContainerdSocket:  c.in("containerd/containerd.sock"),
-		ContainerdRoot:    c.in("containerd/root"),
-		ContainerdState:   c.in("containerd/state"),
-		ContainerdCgroups: "/" + c.cgroup(),
-		AuditLog:          c.in("audit/audit.log"),
-		Volumes:           c.in("volumes"),
+		Name:             c.name,
+		State:            c.state,
+		NetworkNamespace: "/run/netns/" + c.Namespace(),
+		Kubeconfig:       c.Kubeconfig(),
+		APIServer:        apiServer,
+		Node:             nodeName,
+		Bin:              c.in("bin"),
+		Logs:             c.in("logs"),
+		PidFiles:         c.in("pids"),
+		PKI:              c.in("pki"),
+		EtcdEndpoint:     etcdAddress,
+		EtcdData:         c.in("etcd-data"),
+		EtcdCA:           c.in("pki/etcd/ca.crt"),
+		EtcdCertificate:  c.in("pki/etcd/healthcheck-client.crt"),
+		EtcdKey:          c.in("pki/etcd/healthcheck-client.key"),
+		KubeletRoot:      c.in("kubelet-root"),
+		PodLogs:          c.in("pod-logs"),
+		ContainerdSocket: c.in("containerd/containerd.sock"),
+		ContainerdRoot:   c.in("containerd/root"),
+		ContainerdState:  c.in("containerd/state"),
+		Cgroup:           "/" + c.cgroup(),
+		AuditLog:         c.in("audit/audit.log"),
+		Volumes:          c.in("volumes"),
 	}
 }
 

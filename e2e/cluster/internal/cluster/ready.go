@@ -2,19 +2,6 @@ package cluster
 
 import (
 	"bytes"
-	"context"
-	"crypto/tls"
-	"crypto/x509"
-	"errors"
-	"fmt"
-	"io"
-	"net"
-	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
-	"sync"
 	"time"
 
 	"keylend.dev/e2e/cluster/internal/host"
@@ -29,38 +16,6 @@ func (c Cluster) awaitAPI() error {
 			return err
 		}
 	}
-}
-
-// probeAPI asks the API server once whether it is ready; that needs no credential.
-func (c Cluster) probeAPI() error {
-	authority, err := os.ReadFile(c.in("pki/ca.crt"))
-	if err != nil {
-		return fmt.Errorf("reading the cluster's CA: %w", err)
-	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(authority)
-	client := http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{
-		TLSClientConfig: &tls.Config{RootCAs: roots}, DialContext: c.dial, DisableKeepAlives: true,
-	}}
-	answer, err := client.Get(apiServer + "/readyz")
-	if err != nil {
-		return fmt.Errorf("asking the API server: %w", err)
-	}
-	defer func() { _ = answer.Body.Close() }()
-	if answer.StatusCode != http.StatusOK {
-		return fmt.Errorf("the API server is not ready: %s", answer.Status)
-	}
-	return nil
-}
-
-// dial connects from inside the cluster's network.
-func (c Cluster) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	var connection net.Conn
-	err := host.InNamespace(c.Namespace(), func() (err error) {
-		connection, err = (&net.Dialer{}).DialContext(ctx, network, address)
-		return err
-	})
-	return connection, err
 }
 
 func (c Cluster) loadImages() error {
@@ -117,66 +72,4 @@ func (c Cluster) awaitPods() error {
 			return c.kubectl(nil, "--namespace=kube-system", "rollout", "status", "deployment/coredns", "--timeout=60s")
 		},
 	)
-}
-
-func (c Cluster) kubectl(input io.Reader, arguments ...string) error {
-	_, err := c.runKubectl(input, arguments)
-	return err
-}
-
-func (c Cluster) kubectlOutput(arguments ...string) ([]byte, error) {
-	return c.runKubectl(nil, arguments)
-}
-
-func (c Cluster) runKubectl(input io.Reader, arguments []string) ([]byte, error) {
-	var output, problems bytes.Buffer
-	err := host.InNamespace(c.Namespace(), func() error {
-		command := exec.Command(filepath.Join(c.Bin(), "kubectl"), arguments...)
-		command.Env = []string{"KUBECONFIG=" + c.Kubeconfig(), "HOME=" + c.state, "PATH=/usr/bin:/bin"}
-		command.Stdin, command.Stdout, command.Stderr = input, &output, &problems
-		return command.Run()
-	})
-	if err != nil {
-		return nil, fmt.Errorf("kubectl %s: %w\n%s", strings.Join(arguments, " "), err, problems.Bytes())
-	}
-	return output.Bytes(), nil
-}
-
-// diagnosis names the programs that died, and the last they said.
-func (c Cluster) diagnosis() error {
-	dead, err := c.deadDaemons()
-	if err != nil {
-		return err
-	}
-	problems := []error{fmt.Errorf("logs are in %s", c.in("logs"))}
-	for _, name := range dead {
-		text, err := os.ReadFile(c.in("logs/" + name + ".log"))
-		if err != nil {
-			continue // never started
-		}
-		lines := strings.Split(strings.TrimSpace(string(text)), "\n")
-		problems = append(problems, fmt.Errorf("%s is not running; its last lines:\n%s", name, strings.Join(lines[max(0, len(lines)-5):], "\n")))
-	}
-	return errors.Join(problems...)
-}
-
-// firstError does one work after another until one fails.
-func firstError(works ...func() error) error {
-	for _, work := range works {
-		if err := work(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// together does all works at once and waits for all.
-func together(works ...func() error) error {
-	failures := make([]error, len(works))
-	var group sync.WaitGroup
-	for index, work := range works {
-		group.Go(func() { failures[index] = work() })
-	}
-	group.Wait()
-	return errors.Join(failures...)
 }

@@ -1,13 +1,10 @@
 package cluster
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"syscall"
 	"time"
 
@@ -33,16 +30,19 @@ func (c Cluster) Up(auditing Auditing, progress Progress) error {
 		return err
 	}
 	defer release()
-	if up, err := c.isUp(auditing); err != nil || up {
-		if up {
-			progress(fmt.Sprintf("cluster %s is already up", c.name))
-			err = c.recycleVolumes(progress)
-		}
+	up, err := c.isUp(auditing)
+	if err != nil {
 		return err
 	}
-	if left, err := c.Leftovers(); err != nil {
+	if up {
+		progress(fmt.Sprintf("cluster %s is already up", c.name))
+		return c.recycleVolumes(progress)
+	}
+	left, err := c.Leftovers()
+	if err != nil {
 		return err
-	} else if len(left) > 0 {
+	}
+	if len(left) > 0 {
 		progress("removing what an earlier run left")
 		if err := c.remove(); err != nil {
 			return err
@@ -94,6 +94,7 @@ func (c Cluster) prepare() error {
 		c.linkPrograms,
 		c.writeConfigs,
 		c.issueCertificates,
+		host.RaiseWatchLimit,
 		c.createNetwork,
 		func() error { return host.CreateCgroup(c.cgroup()) },
 		c.mountVolumes,
@@ -139,73 +140,6 @@ func (c Cluster) issueCertificates() error {
 				"--kubeconfig-dir", c.in("kubeconfigs"))
 		},
 	)
-}
-
-// memory is what a finished `up` writes down: its presence says that the cluster was complete.
-type memory struct {
-	Auditing Auditing `json:"auditing"`
-}
-
-func (c Cluster) remember(auditing Auditing) error {
-	text, err := json.Marshal(memory{auditing})
-	if err != nil {
-		return fmt.Errorf("writing cluster memory: %w", err)
-	}
-	return os.WriteFile(c.in("up.json"), text, 0o644)
-}
-
-// isUp says whether a finished cluster runs with all its programs. One that runs with another setting is an error.
-func (c Cluster) isUp(auditing Auditing) (bool, error) {
-	text, err := os.ReadFile(c.in("up.json"))
-	if err != nil {
-		return false, nil //nolint:nilerr // never finished: not up
-	}
-	var was memory
-	if err := json.Unmarshal(text, &was); err != nil {
-		return false, nil //nolint:nilerr // cut off while writing: not up
-	}
-	if c.Status() != nil {
-		return false, nil
-	}
-	if was.Auditing != auditing {
-		return false, fmt.Errorf("cluster %s is up with its audit log %s; take it down first", c.name, was.Auditing)
-	}
-	return true, nil
-}
-
-// Status is nil when every program runs, the API answers and the node is ready.
-func (c Cluster) Status() error {
-	dead, err := c.deadDaemons()
-	if err != nil {
-		return err
-	}
-	if len(dead) > 0 {
-		return fmt.Errorf("cluster %s: not running: %s", c.name, strings.Join(dead, ", "))
-	}
-	if err := c.probeAPI(); err != nil {
-		return fmt.Errorf("cluster %s: %w", c.name, err)
-	}
-	return c.kubectl(nil, "wait", "--for=condition=Ready", "node/"+nodeName, "--timeout=1s")
-}
-
-// deadDaemons names the programs that do not run.
-func (c Cluster) deadDaemons() ([]string, error) {
-	alive, err := host.MarkedProcesses(c.mark())
-	if err != nil {
-		return nil, err
-	}
-	var dead []string
-	for _, name := range daemonNames {
-		text, err := os.ReadFile(c.pidFile(name))
-		var pid int
-		if err == nil {
-			_, err = fmt.Sscan(string(text), &pid)
-		}
-		if err != nil || !slices.Contains(alive, pid) {
-			dead = append(dead, name)
-		}
-	}
-	return dead, nil
 }
 
 // lock makes several runs for one cluster take turns. The lock ends with the process that holds it.

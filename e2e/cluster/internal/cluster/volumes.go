@@ -3,8 +3,6 @@ package cluster
 import (
 	"bytes"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -45,7 +43,7 @@ func (c Cluster) mountVolumes() error {
 	return nil
 }
 
-// recycleVolumes empties the volumes whose claims were deleted and offers them again. Nothing else would: the
+// recycleVolumes makes the volumes anew whose claims were deleted, and offers them again. Nothing else would: the
 // volumes have no provisioner.
 func (c Cluster) recycleVolumes(progress Progress) error {
 	released, err := c.kubectlOutput("get", "persistentvolumes",
@@ -58,7 +56,10 @@ func (c Cluster) recycleVolumes(progress Progress) error {
 		if !slices.Contains(names, each.Name) {
 			continue
 		}
-		if err := emptyFolder(each.Path); err != nil {
+		if err := firstError(
+			func() error { return host.UnmountUnder(each.Path) },
+			func() error { return host.MountMemory(each.Path, each.Bytes) },
+		); err != nil {
 			return err
 		}
 		facts := c.facts()
@@ -74,19 +75,6 @@ func (c Cluster) recycleVolumes(progress Progress) error {
 			return err
 		}
 		progress("recycled volume " + each.Name)
-	}
-	return nil
-}
-
-func emptyFolder(folder string) error {
-	entries, err := os.ReadDir(folder)
-	if err != nil {
-		return fmt.Errorf("emptying volume: %w", err)
-	}
-	for _, entry := range entries {
-		if err := os.RemoveAll(filepath.Join(folder, entry.Name())); err != nil {
-			return fmt.Errorf("emptying volume: %w", err)
-		}
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -47,7 +48,10 @@ func CreateCgroup(name string) error {
 	return nil
 }
 
-// delegate hands every controller a version 2 cgroup has to its children; version 1 has nothing to hand on.
+// delegated are the controllers that kubelet and runc account and limit with.
+var delegated = []string{"cpu", "cpuset", "hugetlb", "io", "memory", "pids"}
+
+// delegate hands a version 2 cgroup's controllers on to its children; version 1 has nothing to hand on.
 func delegate(folder string) error {
 	controllers, err := os.ReadFile(filepath.Join(folder, "cgroup.controllers"))
 	if errors.Is(err, os.ErrNotExist) {
@@ -57,6 +61,9 @@ func delegate(folder string) error {
 		return fmt.Errorf("reading cgroup controllers: %w", err)
 	}
 	for _, controller := range strings.Fields(string(controllers)) {
+		if !slices.Contains(delegated, controller) {
+			continue
+		}
 		if err := os.WriteFile(filepath.Join(folder, "cgroup.subtree_control"), []byte("+"+controller), 0o644); err != nil {
 			return fmt.Errorf("delegating cgroup controller %s: %w", controller, err)
 		}
@@ -64,7 +71,7 @@ func delegate(folder string) error {
 	return nil
 }
 
-// CgroupProcesses are the processes in the cgroup called name and in all below it.
+// CgroupProcesses are the processes in the cgroup called name and in all below it, in any hierarchy.
 func CgroupProcesses(name string) ([]int, error) {
 	var pids []int
 	err := eachCgroup(name, func(folder string) error {
@@ -81,7 +88,8 @@ func CgroupProcesses(name string) ([]int, error) {
 		}
 		return nil
 	})
-	return pids, err
+	slices.Sort(pids)
+	return slices.Compact(pids), err
 }
 
 // RemoveCgroup removes the cgroup called name and all below it, in every hierarchy. The kernel keeps a cgroup
@@ -95,29 +103,25 @@ func RemoveCgroup(name string) error {
 		return err
 	}
 	deadline := time.Now().Add(10 * time.Second)
-	for index := len(folders) - 1; index >= 0; index-- {
-		for {
-			err := syscall.Rmdir(folders[index])
-			if err == nil || errors.Is(err, syscall.ENOENT) {
-				break
-			}
-			if !errors.Is(err, syscall.EBUSY) || time.Now().After(deadline) {
-				return fmt.Errorf("removing cgroup %s: %w", folders[index], err)
-			}
+	for _, folder := range slices.Backward(folders) {
+		err := syscall.Rmdir(folder)
+		for ; errors.Is(err, syscall.EBUSY) && time.Now().Before(deadline); err = syscall.Rmdir(folder) {
 			time.Sleep(20 * time.Millisecond)
+		}
+		if err != nil && !errors.Is(err, syscall.ENOENT) {
+			return fmt.Errorf("removing cgroup %s: %w", folder, err)
 		}
 	}
 	return nil
 }
 
-// CgroupLeft are the folders of the cgroup called name that exist.
+// CgroupLeft are the folders of the cgroup called name that exist, one for each hierarchy.
 func CgroupLeft(name string) ([]string, error) {
-	var left []string
-	err := eachCgroup(name, func(folder string) error {
-		left = append(left, folder)
-		return nil
-	})
-	return left, err
+	folders, err := cgroupFolders(name)
+	return slices.DeleteFunc(folders, func(folder string) bool {
+		_, err := os.Stat(folder)
+		return errors.Is(err, os.ErrNotExist)
+	}), err
 }
 
 // eachCgroup visits the cgroup called name and all below it, parents first.

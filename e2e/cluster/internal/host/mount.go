@@ -1,6 +1,7 @@
 package host
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -9,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mountInfo is one line of /proc/self/mountinfo: where, what kind, which of its options.
-type mountInfo struct{ point, kind, options string }
+// mountInfo is one line of /proc/self/mountinfo: where and what kind.
+type mountInfo struct{ point, kind string }
 
 func mounts() ([]mountInfo, error) {
 	text, err := os.ReadFile("/proc/self/mountinfo")
@@ -21,10 +22,10 @@ func mounts() ([]mountInfo, error) {
 	for line := range strings.Lines(string(text)) {
 		head, tail, _ := strings.Cut(line, " - ")
 		fields, filesystem := strings.Fields(head), strings.Fields(tail)
-		if len(fields) < 6 || len(filesystem) < 3 {
+		if len(fields) < 5 || len(filesystem) < 1 {
 			return nil, fmt.Errorf("listing mounts: odd line %q", line)
 		}
-		all = append(all, mountInfo{unescape.Replace(fields[4]), filesystem[0], filesystem[2]})
+		all = append(all, mountInfo{unescape.Replace(fields[4]), filesystem[0]})
 	}
 	return all, nil
 }
@@ -32,7 +33,7 @@ func mounts() ([]mountInfo, error) {
 // unescape undoes the kernel's octal escapes in mount points.
 var unescape = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
 
-// MountsUnder are the mount points below folder, deepest last.
+// MountsUnder are the mount points at and below folder, deepest last.
 func MountsUnder(folder string) ([]string, error) {
 	all, err := mounts()
 	if err != nil {
@@ -40,7 +41,7 @@ func MountsUnder(folder string) ([]string, error) {
 	}
 	var under []string
 	for _, mount := range all {
-		if strings.HasPrefix(mount.point, folder+"/") {
+		if strings.HasPrefix(mount.point+"/", folder+"/") {
 			under = append(under, mount.point)
 		}
 	}
@@ -48,7 +49,7 @@ func MountsUnder(folder string) ([]string, error) {
 	return under, nil
 }
 
-// UnmountUnder unmounts everything below folder, deepest first. A mount still busy with a dying process is
+// UnmountUnder unmounts everything at and below folder, deepest first. A mount still busy with a dying process is
 // detached, and goes when that process does.
 func UnmountUnder(folder string) error {
 	points, err := MountsUnder(folder)
@@ -59,7 +60,8 @@ func UnmountUnder(folder string) error {
 		if err := unix.Unmount(point, 0); err == nil {
 			continue
 		}
-		if err := unix.Unmount(point, unix.MNT_DETACH); err != nil {
+		err := unix.Unmount(point, unix.MNT_DETACH)
+		if err != nil && !errors.Is(err, unix.EINVAL) { // EINVAL: it went meanwhile, with the one above it
 			return fmt.Errorf("unmounting %s: %w", point, err)
 		}
 	}

@@ -1,0 +1,78 @@
+//! `accept`: the recipient's consent, a linked secret in their own namespace.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use keylend_contract::{environment::Environment, name::SecretName};
+use keylend_crds::{Secret, secret::SecretType};
+use kube::{
+    Api,
+    api::{Patch, PatchParams},
+};
+use serde_json::json;
+
+use crate::{Global, Output, cluster::Cluster, say};
+
+const FIELD_MANAGER: &str = "kubectl-keylend";
+
+/// Link to a share that was made for this namespace
+///
+/// Makes a Secret of type Linked, or adds the share to the one there is. It holds no value: routes of this namespace name
+/// it, and what they may do with it the owner's share says.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  kubectl keylend accept payments/partner --name stripe-api-key --environment production --namespace partner")]
+pub(crate) struct Accept {
+    /// The share, as NAMESPACE/NAME.
+    share: String,
+    /// The name routes of this namespace use.
+    #[arg(long)]
+    name: SecretName,
+    /// The environment of this namespace's routes that it is for.
+    #[arg(long, short)]
+    environment: Environment,
+    /// The share's UID: accepts a share that was made anew under its name.
+    #[arg(long)]
+    uid: Option<String>,
+}
+
+impl Accept {
+    pub(crate) async fn run(self, global: &Global) -> Result<ExitCode> {
+        let Some((namespace, share)) =
+            self.share.split_once('/').filter(|(a, b)| !a.is_empty() && !b.is_empty())
+        else {
+            bail!("write the share as NAMESPACE/NAME, such as payments/partner");
+        };
+        let cluster = Cluster::connect(global).await?;
+        let secrets: Api<Secret> = cluster.api();
+        let name = self.name.as_str();
+        let existing = secrets.get_opt(name).await.context("reading the secret")?;
+        if existing.is_some_and(|secret| secret.spec.type_ != SecretType::Linked) {
+            bail!("Secret '{name}' of this namespace holds a value of its own; choose another --name");
+        }
+        let mut entry =
+            json!({"environment": self.environment, "shareRef": {"namespace": namespace, "name": share}});
+        if let Some(uid) = &self.uid {
+            entry["uid"] = json!(uid);
+        }
+        let link = json!({
+            "apiVersion": "keylend.dev/v1alpha1",
+            "kind": "Secret",
+            "spec": {"type": "Linked", "link": {"shares": [entry]}},
+        });
+        let manager = format!("{FIELD_MANAGER}-{}", self.environment);
+        let apply = PatchParams::apply(&manager).force();
+        secrets.patch(name, &apply, &Patch::Apply(link)).await.context("linking the share")?;
+        match global.output {
+            Output::Text => say(&format!(
+                "keylendsecret/{name} links {} for environment {}",
+                self.share, self.environment
+            )),
+            Output::Json => {
+                say(&json!({"name": name, "share": self.share, "environment": self.environment}).to_string());
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,72 @@
+//! The cluster a command speaks to, with its user's own rights.
+
+use anyhow::{Context, Result};
+use k8s_openapi::api::core::v1::ConfigMap;
+use keylend_contract::blob::SealingKeys;
+use kube::{
+    Api, Client, Config, Resource,
+    config::{KubeConfigOptions, Kubeconfig},
+    core::NamespaceResourceScope,
+};
+
+use crate::Global;
+
+/// Where the operator is.
+pub(crate) const OPERATOR_NAMESPACE: &str = "keylend-system";
+const SEALING_KEYS: &str = "keylend-sealing-keys";
+const KEYS_ENTRY: &str = "keys.json";
+
+/// A connection, and the namespace that is meant.
+pub(crate) struct Cluster {
+    pub(crate) client: Client,
+    pub(crate) namespace: String,
+}
+
+impl Cluster {
+    /// Connects as the kubeconfig says.
+    pub(crate) async fn connect(global: &Global) -> Result<Self> {
+        let options = KubeConfigOptions { context: global.context.clone(), ..KubeConfigOptions::default() };
+        let config = match &global.kubeconfig {
+            Some(path) => {
+                let kubeconfig = Kubeconfig::read_from(path).context("reading the kubeconfig")?;
+                Config::from_custom_kubeconfig(kubeconfig, &options)
+                    .await
+                    .context("reading the kubeconfig")?
+            }
+            None if global.context.is_some() => {
+                Config::from_kubeconfig(&options).await.context("reading the kubeconfig")?
+            }
+            None => Config::infer().await.context("finding a kubeconfig")?,
+        };
+        let namespace = global.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+        let client = Client::try_from(config).context("connecting to the API server")?;
+        Ok(Self { client, namespace })
+    }
+
+    /// Objects of one kind in the namespace that is meant.
+    pub(crate) fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// The operator's public sealing keys.
+    pub(crate) async fn sealing_keys(&self) -> Result<SealingKeys> {
+        let published: Api<ConfigMap> = Api::namespaced(self.client.clone(), OPERATOR_NAMESPACE);
+        let published = published.get(SEALING_KEYS).await.with_context(|| {
+            format!("reading the sealing keys {OPERATOR_NAMESPACE}/{SEALING_KEYS}; is Keylend installed?")
+        })?;
+        let keys = published
+            .data
+            .as_ref()
+            .and_then(|data| data.get(KEYS_ENTRY))
+            .context("the sealing keys are not published yet")?;
+        parse_keys(keys)
+    }
+}
+
+/// Reads sealing keys as they are published or were saved.
+pub(crate) fn parse_keys(text: &str) -> Result<SealingKeys> {
+    serde_json::from_str(text).ok().context("these are not sealing keys; fetch them with 'kubectl get configmap keylend-sealing-keys --namespace keylend-system --output jsonpath={.data.keys\\.json}'")
+}

@@ -1,0 +1,222 @@
+//! `share create` and `share revoke`: an owner lends, and stops.
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Subcommand};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Namespace;
+use keylend_contract::{
+    address::Networks, domain_lock::DomainLock, environment::Environment, name::SecretName,
+    place::HeaderPlace,
+};
+use keylend_crds::{
+    SecretShare,
+    condition::{ConditionStatus, ConditionType},
+};
+use kube::{
+    Api, ResourceExt,
+    api::{Patch, PatchParams, PostParams},
+};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::{Global, Output, cluster::Cluster, complain, say};
+
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Share a secret, or stop sharing it
+#[derive(Subcommand)]
+pub(crate) enum Share {
+    /// Share one environment's value with a namespace
+    Create(Box<Create>),
+    /// Stop a share for good; returns when nothing more can leave
+    Revoke(Revoke),
+}
+
+#[derive(Args)]
+#[command(after_help = "Examples:
+  kubectl keylend share create partner --secret stripe-api-key --environment production \\
+    --to-namespace partner --service-account checkout --domain api.stripe.com
+  kubectl keylend share create partner ... --dry-run > share.yaml      # for Git (JSON, which kubectl reads too)")]
+pub(crate) struct Create {
+    /// The share's name.
+    name: String,
+    /// The secret, in this namespace.
+    #[arg(long)]
+    secret: SecretName,
+    /// The one environment whose value is shared.
+    #[arg(long, short)]
+    environment: Environment,
+    /// The recipient's namespace.
+    #[arg(long, value_name = "NAMESPACE")]
+    to_namespace: String,
+    /// A service account that may use it; may be repeated. Left out, every one of the namespace may.
+    #[arg(long = "service-account", value_name = "NAME")]
+    service_accounts: Vec<String>,
+    /// A host the value may go to, or '*.' and a base for exactly one label; may be repeated.
+    #[arg(long = "domain", required = true, value_name = "DOMAIN")]
+    domains: Vec<String>,
+    /// A port; may be repeated. Left out, 443 alone.
+    #[arg(long = "port", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    ports: Vec<u16>,
+    /// A private network the hosts may resolve to; may be repeated. Left out, public addresses alone.
+    #[arg(long = "network", value_name = "CIDR")]
+    networks: Vec<String>,
+    /// Certificate authorities for these hosts, instead of the public ones (PEM).
+    #[arg(long, value_name = "FILE")]
+    ca_bundle: Option<PathBuf>,
+    /// A header field a route may put the value into; may be repeated.
+    #[arg(long = "header", default_value = "Authorization", value_name = "NAME")]
+    headers: Vec<HeaderPlace>,
+    /// When the share ends by itself (RFC 3339).
+    #[arg(long, value_name = "TIME", conflicts_with = "expires_in")]
+    expires_at: Option<Timestamp>,
+    /// After how long the share ends by itself, such as 24h.
+    #[arg(long, value_name = "DURATION")]
+    expires_in: Option<SignedDuration>,
+    /// Print the share instead of making it.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Args)]
+#[command(after_help = "Examples:
+  kubectl keylend share revoke partner --namespace payments")]
+pub(crate) struct Revoke {
+    /// The share's name.
+    name: String,
+    /// How long to wait, in seconds.
+    #[arg(long, default_value_t = 15, value_name = "SECONDS")]
+    timeout: u64,
+}
+
+impl Share {
+    pub(crate) async fn run(self, global: &Global) -> Result<ExitCode> {
+        match self {
+            Self::Create(create) => create.run(global).await,
+            Self::Revoke(revoke) => revoke.run(global).await,
+        }
+    }
+}
+
+impl Create {
+    async fn run(self, global: &Global) -> Result<ExitCode> {
+        DomainLock::parse(&self.domains).context("--domain")?;
+        Networks::parse(&self.networks).context("--network")?;
+        let cluster = Cluster::connect(global).await?;
+        let share = self.share(&cluster).await?;
+        if self.dry_run {
+            say(&serde_json::to_string_pretty(&share)?);
+            return Ok(ExitCode::SUCCESS);
+        }
+        let shares: Api<SecretShare> = cluster.api();
+        let made = shares
+            .create(&PostParams::default(), &serde_json::from_value(share)?)
+            .await
+            .context("making the share")?;
+        match global.output {
+            Output::Text => say(&format!(
+                "secretshare/{} made; the recipient accepts it with: kubectl keylend accept {}/{} --name {} --environment {} --namespace {}",
+                self.name,
+                cluster.namespace,
+                self.name,
+                self.secret.as_str(),
+                self.environment,
+                self.to_namespace
+            )),
+            Output::Json => say(&serde_json::to_string(&made)?),
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    async fn share(&self, cluster: &Cluster) -> Result<Value> {
+        let mut recipient = json!({"name": self.to_namespace});
+        match namespace_uid(cluster, &self.to_namespace).await {
+            Some(uid) => recipient["uid"] = json!(uid),
+            None => complain(&format!(
+                "warning: the namespace '{}' is not there or may not be read; whoever has it when the share is first accepted is pinned",
+                self.to_namespace
+            )),
+        }
+        if !self.service_accounts.is_empty() {
+            recipient["serviceAccounts"] = json!(self.service_accounts);
+        }
+        let mut policy = json!({"domains": self.domains, "inject": {"headers": self.headers}});
+        if !self.ports.is_empty() {
+            policy["ports"] = json!(self.ports);
+        }
+        if !self.networks.is_empty() {
+            policy["networks"] = json!(self.networks);
+        }
+        if let Some(path) = &self.ca_bundle {
+            let bundle =
+                std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+            policy["caBundle"] = json!(bundle);
+        }
+        let mut specification = json!({
+            "secretRef": {"name": self.secret.as_str()},
+            "environment": self.environment,
+            "access": "UseOnly",
+            "recipient": {"namespace": recipient},
+            "use": policy,
+        });
+        if let Some(end) = self.end()? {
+            specification["expiresAt"] = json!(end.to_string());
+        }
+        Ok(json!({
+            "apiVersion": "keylend.dev/v1alpha1",
+            "kind": "SecretShare",
+            "metadata": {"name": self.name, "namespace": cluster.namespace},
+            "spec": specification,
+        }))
+    }
+
+    fn end(&self) -> Result<Option<Timestamp>> {
+        let Some(duration) = self.expires_in else { return Ok(self.expires_at) };
+        let end = Timestamp::now().checked_add(duration).context("--expires-in")?;
+        Ok(Some(Timestamp::from_second(end.as_second())?))
+    }
+}
+
+async fn namespace_uid(cluster: &Cluster, name: &str) -> Option<String> {
+    let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
+    namespaces.get_opt(name).await.ok().flatten()?.uid()
+}
+
+impl Revoke {
+    async fn run(self, global: &Global) -> Result<ExitCode> {
+        let cluster = Cluster::connect(global).await?;
+        let shares: Api<SecretShare> = cluster.api();
+        let stop = Patch::Merge(json!({"spec": {"revoked": true}}));
+        shares.patch(&self.name, &PatchParams::default(), &stop).await.context("stopping the share")?;
+        let deadline = Instant::now() + Duration::from_secs(self.timeout);
+        loop {
+            // A share that was deleted meanwhile is stopped too.
+            let Some(share) =
+                shares.get_opt(&self.name).await.context("waiting until the share is stopped")?
+            else {
+                break;
+            };
+            let conditions = share.status.as_ref().map(|status| &status.conditions[..]).unwrap_or_default();
+            let stopped = |condition: &keylend_crds::Condition| {
+                condition.type_ == ConditionType::Revoked && condition.status == ConditionStatus::True
+            };
+            if conditions.iter().any(stopped) {
+                break;
+            }
+            if Instant::now() > deadline {
+                bail!(
+                    "no call begun from now on is injected, but calls that were open may not be over: nothing says so after {} s; is the operator running?",
+                    self.timeout
+                );
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        match global.output {
+            Output::Text => say(&format!("secretshare/{} is stopped; nothing more can leave", self.name)),
+            Output::Json => say(&json!({"name": self.name, "revoked": true}).to_string()),
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,162 @@
+//! `status`: the chain from a route to its values, and which link of it refuses.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use keylend_contract::{name::SecretName, template::Template};
+use keylend_crds::{
+    Condition, Route, Secret, SecretShare,
+    condition::{ConditionStatus, ConditionType},
+    secret::ShareReference,
+};
+use kube::Api;
+use serde_json::json;
+
+use crate::{Global, Output, cluster::Cluster, say};
+
+/// Say what a route's chain looks like, and which link of it refuses
+///
+/// Follows route, linked secret, share and the owner's secret as far as you may read them. Exits with 1 if a link refuses.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  kubectl keylend status stripe --namespace partner")]
+pub(crate) struct Status {
+    /// The route's name.
+    route: String,
+}
+
+/// One link of the chain.
+struct Link {
+    object: String,
+    standing: Standing,
+    message: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Permits,
+    Refuses,
+    Hidden,
+}
+
+impl Standing {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Permits => "permits",
+            Self::Refuses => "refuses",
+            Self::Hidden => "hidden",
+        }
+    }
+}
+
+impl Status {
+    pub(crate) async fn run(self, global: &Global) -> Result<ExitCode> {
+        let cluster = Cluster::connect(global).await?;
+        let routes: Api<Route> = cluster.api();
+        let route = routes.get(&self.route).await.with_context(|| {
+            format!("reading Route '{}' of namespace '{}'", self.route, cluster.namespace)
+        })?;
+        let conditions = route.status.as_ref().map(|status| &status.conditions[..]);
+        let mut chain = vec![link(format!("route {}", self.route), conditions)];
+        for name in secrets_of(&route) {
+            follow(&cluster, &route.spec.environment, &name, &mut chain).await?;
+        }
+        print(&chain, global.output);
+        let refused = chain.iter().any(|link| link.standing == Standing::Refuses);
+        Ok(if refused { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    }
+}
+
+/// The secrets a route names, each once; a template that does not parse is the route's own complaint already.
+fn secrets_of(route: &Route) -> Vec<SecretName> {
+    let mut names: Vec<SecretName> = Vec::new();
+    for header in &route.spec.headers {
+        let Ok(template) = header.value.parse::<Template>() else { continue };
+        for name in template.secrets() {
+            if !names.contains(name) {
+                names.push(name.clone());
+            }
+        }
+    }
+    names
+}
+
+async fn follow(
+    cluster: &Cluster,
+    environment: &str,
+    name: &SecretName,
+    chain: &mut Vec<Link>,
+) -> Result<()> {
+    let object = format!("secret {}", name.as_str());
+    let secrets: Api<Secret> = cluster.api();
+    let Some(secret) = secrets.get_opt(name.as_str()).await.context("reading a secret")? else {
+        chain.push(refusing(object, "there is no such Secret in this namespace"));
+        return Ok(());
+    };
+    chain.push(link(object.clone(), secret.status.as_ref().map(|status| &status.conditions[..])));
+    let shares = secret.spec.link.iter().flat_map(|link| &link.shares);
+    let Some(linked) = shares.into_iter().find(|share| share.environment == environment) else {
+        chain.push(refusing(object, &format!("it links no share for environment '{environment}'")));
+        return Ok(());
+    };
+    follow_share(cluster, &linked.share_ref, chain).await;
+    Ok(())
+}
+
+/// A recipient usually may not read the owner's namespace: what cannot be read is hidden, not refused.
+async fn follow_share(cluster: &Cluster, reference: &ShareReference, chain: &mut Vec<Link>) {
+    let object = format!("share {}/{}", reference.namespace, reference.name);
+    let shares: Api<SecretShare> = Api::namespaced(cluster.client.clone(), &reference.namespace);
+    let share = match shares.get_opt(&reference.name).await {
+        Ok(Some(share)) => share,
+        Ok(None) => return chain.push(refusing(object, "there is no such SecretShare")),
+        Err(_) => return chain.push(hidden(object)),
+    };
+    chain.push(link(object, share.status.as_ref().map(|status| &status.conditions[..])));
+    let object = format!("secret {}/{}", reference.namespace, share.spec.secret_ref.name);
+    let secrets: Api<Secret> = Api::namespaced(cluster.client.clone(), &reference.namespace);
+    match secrets.get_opt(&share.spec.secret_ref.name).await {
+        Ok(Some(secret)) => {
+            chain.push(link(object, secret.status.as_ref().map(|status| &status.conditions[..])));
+        }
+        Ok(None) => chain.push(refusing(object, "there is no such Secret")),
+        Err(_) => chain.push(hidden(object)),
+    }
+}
+
+fn link(object: String, conditions: Option<&[Condition]>) -> Link {
+    let ready =
+        conditions.unwrap_or_default().iter().find(|condition| condition.type_ == ConditionType::Ready);
+    let Some(ready) = ready else {
+        return refusing(object, "the operator has not looked at it yet; is it running?");
+    };
+    let standing = if ready.status == ConditionStatus::True { Standing::Permits } else { Standing::Refuses };
+    Link { object, standing, message: format!("{:?}: {}", ready.reason, ready.message) }
+}
+
+fn refusing(object: String, message: &str) -> Link {
+    Link { object, standing: Standing::Refuses, message: message.to_owned() }
+}
+
+fn hidden(object: String) -> Link {
+    Link { object, standing: Standing::Hidden, message: "you may not read it; ask its owner".to_owned() }
+}
+
+fn print(chain: &[Link], output: Output) {
+    match output {
+        Output::Text => {
+            let width = chain.iter().map(|link| link.object.len()).max().unwrap_or(0);
+            for link in chain {
+                say(&format!("{:8}{:width$}  {}", link.standing.word(), link.object, link.message));
+            }
+        }
+        Output::Json => {
+            let links: Vec<_> = chain
+                .iter()
+                .map(|link| json!({"object": link.object, "standing": link.standing.word(), "message": link.message}))
+                .collect();
+            say(&json!(links).to_string());
+        }
+    }
+}

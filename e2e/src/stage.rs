@@ -1,0 +1,222 @@
+//! A stage: `deploy/examples` under names of a test's own, from nothing to the first injected call.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+
+use crate::{App, Kubectl, Upstream, eventually, wait};
+
+const SERVICES: &str = "10.96.0.0/12";
+
+/// The owner's, recipient's and upstream's namespaces of one test.
+pub struct Stage {
+    /// In the owner's namespace.
+    pub owner: Kubectl,
+    /// In the recipient's namespace.
+    pub recipient: Kubectl,
+    /// In the upstream's namespace.
+    pub upstream_namespace: Kubectl,
+    /// The upstream's host, as the route names it.
+    pub host: String,
+    /// The authority that vouches for the upstream, as PEM.
+    pub ca_bundle: String,
+    name: String,
+    folder: PathBuf,
+}
+
+impl Stage {
+    /// Makes the three namespaces anew, applies the examples, and puts `value`. The app is ready and allowed when this
+    /// returns.
+    ///
+    /// # Panics
+    /// When anything does not come about.
+    #[track_caller]
+    #[must_use]
+    pub fn set(name: &str, value: &str) -> Self {
+        let stage = Self::without_app(name, value);
+        stage.recipient_manifest();
+        stage.recipient.run(&["rollout", "status", "deployment/checkout", "--timeout=90s"]).expect_ok();
+        stage.recipient.wait_for("keylendroute/stripe", "Ready");
+        stage
+    }
+
+    /// Like [`Self::set`], but with the owner's and upstream's side only.
+    ///
+    /// # Panics
+    /// When anything does not come about.
+    #[track_caller]
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "a test's own folder can be made")]
+    pub fn without_app(name: &str, value: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("keylend-e2e-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder of the test's own");
+        let host = format!("upstream.stripe-{name}.e2e.test");
+        let ca_bundle = certificates(&folder, &host);
+        let stage = Self {
+            owner: Kubectl::admin(&format!("payments-{name}")),
+            recipient: Kubectl::admin(&format!("partner-{name}")),
+            upstream_namespace: Kubectl::admin(&format!("stripe-{name}")),
+            host,
+            ca_bundle,
+            name: name.to_owned(),
+            folder,
+        };
+        stage.clear();
+        stage.start_upstream();
+        stage.owner.apply(&stage.manifest("owner.yaml")).expect_ok();
+        stage.trust_upstream();
+        stage.put(value);
+        stage
+    }
+
+    /// An example's text under this stage's names.
+    ///
+    /// # Panics
+    /// When there is no such example.
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "the examples are part of the repository")]
+    pub fn manifest(&self, example: &str) -> String {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/examples").join(example);
+        let text = std::fs::read_to_string(path).expect("an example");
+        text.replace("api.stripe.test", &self.host)
+            .replace("name: payments\n", &format!("name: payments-{}\n", self.name))
+            .replace("namespace: payments\n", &format!("namespace: payments-{}\n", self.name))
+            .replace("name: partner\n  labels", &format!("name: partner-{}\n  labels", self.name))
+            .replace("namespace: partner\n", &format!("namespace: partner-{}\n", self.name))
+            .replace(
+                "      name: partner\n      serviceAccounts",
+                &format!("      name: partner-{}\n      serviceAccounts", self.name),
+            )
+            .replace(
+                "name: stripe\n---\napiVersion: v1\nkind: Service",
+                &format!("name: stripe-{}\n---\napiVersion: v1\nkind: Service", self.name),
+            )
+            .replace("namespace: stripe\n", &format!("namespace: stripe-{}\n", self.name))
+    }
+
+    fn recipient_manifest(&self) {
+        self.recipient.apply(&self.manifest("recipient.yaml")).expect_ok();
+    }
+
+    /// Puts a value for the production environment and waits until it is live.
+    ///
+    /// # Panics
+    /// When it is refused.
+    #[track_caller]
+    pub fn put(&self, value: &str) {
+        self.owner
+            .run_with_input(&["keylend", "put", "stripe-api-key", "--environment", "production"], value)
+            .expect_ok();
+    }
+
+    /// The app of the deployment's newest pod.
+    ///
+    /// # Panics
+    /// When there is none within a minute.
+    #[track_caller]
+    #[must_use]
+    pub fn app(&self) -> App {
+        App::at(&self.pod_address("app=checkout"))
+    }
+
+    /// The address of the ready pod that `selector` finds.
+    ///
+    /// # Panics
+    /// When there is none within a minute.
+    #[track_caller]
+    #[must_use]
+    pub fn pod_address(&self, selector: &str) -> String {
+        eventually(|| {
+            let pods =
+                self.recipient.run(&["get", "pods", "--selector", selector, "--output", "json"]).stdout;
+            let pods: Value = serde_json::from_str(&pods).map_err(|error| error.to_string())?;
+            let running = pods["items"].as_array().into_iter().flatten().find(|pod| {
+                pod["metadata"]["deletionTimestamp"].is_null() && pod["status"]["phase"] == "Running"
+            });
+            let address = running.and_then(|pod| pod["status"]["podIP"].as_str());
+            address.map(str::to_owned).ok_or_else(|| format!("no pod of {selector} runs"))
+        })
+    }
+
+    /// The upstream.
+    ///
+    /// # Panics
+    /// When its Service has no address.
+    #[track_caller]
+    #[must_use]
+    pub fn upstream(&self) -> Upstream {
+        let service = self.upstream_namespace.json("service", "upstream");
+        Upstream::at(service["spec"]["clusterIP"].as_str().unwrap_or_default())
+    }
+
+    /// Waits until a call is injected: a share, a link and a route take a moment to meet.
+    ///
+    /// # Panics
+    /// When that does not happen within a minute.
+    #[track_caller]
+    pub fn wait_until_injected(&self, app: &App) {
+        wait::within(Duration::from_mins(1), || {
+            let call = app.call("/stripe/ok");
+            if call.status == 200 { Ok(()) } else { Err(format!("{call:?}")) }
+        });
+    }
+
+    /// Patches the share's specification.
+    ///
+    /// # Panics
+    /// When it is refused.
+    #[track_caller]
+    pub fn patch_share(&self, specification: &Value) {
+        let patch = json!({"spec": specification}).to_string();
+        self.owner.run(&["patch", "secretshare", "partner", "--type=merge", "--patch", &patch]).expect_ok();
+    }
+
+    fn trust_upstream(&self) {
+        self.patch_share(&json!({"use": {"caBundle": self.ca_bundle, "networks": [SERVICES]}}));
+    }
+
+    fn start_upstream(&self) {
+        let namespace = format!("stripe-{}", self.name);
+        Kubectl::admin("default").run(&["create", "namespace", &namespace]).expect_ok();
+        let file = |name: &str| format!("--from-file={}", self.folder.join(name).display());
+        self.upstream_namespace
+            .run(&["create", "secret", "generic", "upstream-tls", &file("cert.pem"), &file("key.pem")])
+            .expect_ok();
+        self.upstream_namespace.apply(&self.manifest("upstream.yaml")).expect_ok();
+        self.upstream_namespace
+            .run(&["rollout", "status", "deployment/upstream", "--timeout=90s"])
+            .expect_ok();
+    }
+
+    fn clear(&self) {
+        let names = ["payments", "partner", "stripe"].map(|kind| format!("{kind}-{}", self.name));
+        let mut arguments = vec!["delete", "namespace", "--ignore-not-found", "--wait", "--timeout=90s"];
+        arguments.extend(names.iter().map(String::as_str));
+        Kubectl::admin("default").run(&arguments).expect_ok();
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        // What a failed test leaves is looked at by people; the next run clears it.
+        let _ = std::fs::remove_dir_all(&self.folder);
+        if !std::thread::panicking() {
+            self.clear();
+        }
+    }
+}
+
+/// Makes an authority and a certificate for `host` in `folder`; gives back the authority.
+#[expect(clippy::expect_used, reason = "a test without certificates cannot go on")]
+fn certificates(folder: &Path, host: &str) -> String {
+    let made = std::process::Command::new("keylend-peers")
+        .args(["certificates", "--name", host, "--dir"])
+        .arg(folder)
+        .output()
+        .expect("keylend-peers is on the path");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    std::fs::read_to_string(folder.join("ca.pem")).expect("the authority's certificate")
+}

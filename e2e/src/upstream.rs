@@ -1,0 +1,50 @@
+//! The upstream of a test: a real Go server that tells what it saw.
+
+use serde_json::Value;
+
+use crate::app;
+
+/// One upstream, by the address of its control listener.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    control: String,
+}
+
+impl Upstream {
+    /// The upstream whose control listener has `address`.
+    #[must_use]
+    pub fn at(address: &str) -> Self {
+        Self { control: format!("http://{address}:8081") }
+    }
+
+    /// The URL of its control listener, for what has no method here.
+    #[must_use]
+    pub fn control(&self) -> &str {
+        &self.control
+    }
+
+    /// Every request it saw.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    #[track_caller]
+    #[must_use]
+    #[expect(clippy::panic, reason = "a test without its upstream cannot go on")]
+    pub fn hits(&self) -> Vec<Value> {
+        match app::get(&format!("{}/hits", self.control)) {
+            Ok(Value::Array(hits)) => hits,
+            other => panic!("hits are a list: {other:?}"),
+        }
+    }
+
+    /// Every connection it accepted, with or without a request.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    #[track_caller]
+    #[must_use]
+    #[expect(clippy::panic, reason = "a test without its upstream cannot go on")]
+    pub fn connections(&self) -> Value {
+        app::get(&format!("{}/connections", self.control)).unwrap_or_else(|error| panic!("{error}"))
+    }
+}

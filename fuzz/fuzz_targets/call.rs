@@ -1,0 +1,8 @@
+//! What both sides of a whole call may send: the app's bytes, a zero byte, the upstream's.
+#![no_main]
+
+use keylend_fuzz::arbitrary::calls_are_sent_once_and_show_nothing;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    calls_are_sent_once_and_show_nothing(bytes);
+});

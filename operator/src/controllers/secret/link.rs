@@ -1,0 +1,109 @@
+//! What a linked secret should say, as a pure rule.
+//!
+//! A link accepts the share that it finds and pins its UID. A share created anew under the name is another share: it
+//! is accepted when `spec.link.shares[].uid` names it, or when the linked secret itself is made anew. A share that is not
+//! for this namespace looks like one that is missing. Must never be added: anything of the share beyond that.
+
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+
+use keylend_crds::{
+    ConditionType, Reason, Secret, SecretShare, SecretStatus,
+    condition::ConditionStatus,
+    secret::{AcceptedShare, LinkedShare},
+};
+
+use crate::controllers::apply::conditioned;
+
+/// How one entry of the link stands.
+enum Standing {
+    /// This share, pinned.
+    Accepted(AcceptedShare),
+    /// No such share for this namespace; the pin that there was.
+    Missing(Option<AcceptedShare>),
+    /// Another share than the accepted one; the pin that there was, and the UID found.
+    Changed(Option<AcceptedShare>, String),
+}
+
+/// Decides what `secret`'s status becomes, given the share that each entry of its link names.
+#[must_use]
+pub fn plan(secret: &Secret, found: &[(LinkedShare, Option<SecretShare>)], now: Timestamp) -> SecretStatus {
+    let previous = secret.status.clone().unwrap_or_default();
+    let namespace = secret.namespace().unwrap_or_default();
+    let mut shares = Vec::new();
+    let (mut missing, mut changed) = (Vec::new(), Vec::new());
+    for (link, share) in found {
+        let pin = previous
+            .shares
+            .iter()
+            .find(|pin| pin.environment == link.environment && pin.share_ref == link.share_ref);
+        match standing(link, pin, share.as_ref(), &namespace) {
+            Standing::Accepted(pin) => shares.push(pin),
+            Standing::Missing(pin) => {
+                shares.extend(pin);
+                missing.push(spelled(link));
+            }
+            Standing::Changed(pin, uid) => {
+                shares.extend(pin);
+                changed.push(format!("{} (uid {uid})", spelled(link)));
+            }
+        }
+    }
+    let generation = secret.metadata.generation.unwrap_or(0);
+    let ready = ready(&missing, &changed);
+    SecretStatus {
+        observed_generation: Some(generation),
+        conditions: conditioned(&previous.conditions, &[ready], generation, now),
+        shares,
+        ..SecretStatus::default()
+    }
+}
+
+fn standing(
+    link: &LinkedShare,
+    pin: Option<&AcceptedShare>,
+    share: Option<&SecretShare>,
+    namespace: &str,
+) -> Standing {
+    let pinned = || pin.cloned();
+    let Some(share) = share.filter(|share| share.spec.recipient.namespace.name == namespace) else {
+        return Standing::Missing(pinned());
+    };
+    let Some(uid) = share.uid() else { return Standing::Missing(pinned()) };
+    let accepted = link.uid.as_ref().or(pin.map(|pin| &pin.uid));
+    match accepted {
+        Some(accepted) if *accepted != uid => Standing::Changed(pinned(), uid),
+        // A share that is going is not newly accepted: the next of its name would look changed.
+        None if share.metadata.deletion_timestamp.is_some() => Standing::Missing(None),
+        Some(_) | None => Standing::Accepted(AcceptedShare {
+            environment: link.environment.clone(),
+            share_ref: link.share_ref.clone(),
+            uid,
+        }),
+    }
+}
+
+fn ready(missing: &[String], changed: &[String]) -> (ConditionType, ConditionStatus, Reason, String) {
+    let not = |reason, message| (ConditionType::Ready, ConditionStatus::False, reason, message);
+    if !changed.is_empty() {
+        let message = format!(
+            "created anew since it was accepted: {}; to accept it set spec.link.shares[].uid to its uid",
+            changed.join(", ")
+        );
+        return not(Reason::RecipientChanged, message);
+    }
+    if !missing.is_empty() {
+        let message = format!("no share for this namespace: {}; its owner makes one", missing.join(", "));
+        return not(Reason::ShareMissing, message);
+    }
+    let message = "every share is there and accepted".to_owned();
+    (ConditionType::Ready, ConditionStatus::True, Reason::Linked, message)
+}
+
+/// Only what the recipient wrote.
+fn spelled(link: &LinkedShare) -> String {
+    format!("spec.link.shares[{}] {}/{}", link.environment, link.share_ref.namespace, link.share_ref.name)
+}
+
+#[cfg(test)]
+mod tests;

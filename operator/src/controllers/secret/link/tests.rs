@@ -1,0 +1,104 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+fn linked(accepted: Option<&str>, uid: Option<&str>) -> Secret {
+    let reference = json!({ "namespace": "payments", "name": "partner" });
+    let mut entry = json!({ "environment": "production", "shareRef": reference });
+    if let Some(uid) = uid {
+        entry["uid"] = json!(uid);
+    }
+    let pin = |uid| json!({ "environment": "production", "shareRef": reference, "uid": uid });
+    let shares: Vec<Value> = accepted.into_iter().map(pin).collect();
+    serde_json::from_value(json!({
+        "apiVersion": "keylend.dev/v1alpha1",
+        "kind": "Secret",
+        "metadata": { "name": "stripe-api-key", "namespace": "partner", "generation": 3 },
+        "spec": { "type": "Linked", "link": { "shares": [entry] } },
+        "status": { "shares": shares },
+    }))
+    .unwrap()
+}
+
+fn share(uid: &str, recipient: &str) -> SecretShare {
+    serde_json::from_value(json!({
+        "apiVersion": "keylend.dev/v1alpha1",
+        "kind": "SecretShare",
+        "metadata": { "name": "partner", "namespace": "payments", "uid": uid },
+        "spec": {
+            "secretRef": { "name": "stripe-api-key" },
+            "environment": "production",
+            "recipient": { "namespace": { "name": recipient } },
+            "use": { "domains": ["api.stripe.com"], "inject": { "headers": ["Authorization"] } },
+        },
+    }))
+    .unwrap()
+}
+
+fn going(mut share: SecretShare) -> SecretShare {
+    share.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
+    share
+}
+
+fn planned(secret: &Secret, share: Option<SecretShare>) -> SecretStatus {
+    let link = secret.spec.link.clone().unwrap().shares.remove(0);
+    plan(secret, &[(link, share)], "2026-02-02T00:00:00Z".parse().unwrap())
+}
+
+#[test]
+fn a_link_accepts_the_share_it_finds_and_no_other_one_of_that_name() {
+    let one = || Some(share("one", "partner"));
+    let two = || Some(share("two", "partner"));
+    // (accepted before, uid in the specification, share found, accepted now, reason)
+    let table = [
+        (None, None, one(), Some("one"), Reason::Linked),
+        (Some("one"), None, one(), Some("one"), Reason::Linked),
+        (Some("one"), None, two(), Some("one"), Reason::RecipientChanged),
+        (Some("one"), Some("two"), two(), Some("two"), Reason::Linked),
+        (None, Some("one"), one(), Some("one"), Reason::Linked),
+        (None, Some("one"), two(), None, Reason::RecipientChanged),
+        (Some("two"), Some("one"), two(), Some("two"), Reason::RecipientChanged),
+        (None, None, None, None, Reason::ShareMissing),
+        (Some("one"), None, None, Some("one"), Reason::ShareMissing),
+        (None, None, Some(share("one", "other")), None, Reason::ShareMissing),
+        (Some("one"), None, Some(share("one", "other")), Some("one"), Reason::ShareMissing),
+        (None, None, one().map(going), None, Reason::ShareMissing),
+        (Some("one"), None, one().map(going), Some("one"), Reason::Linked),
+    ];
+    for (at, (before, uid, found, after, reason)) in table.into_iter().enumerate() {
+        let status = planned(&linked(before, uid), found);
+        let accepted = status.shares.first().map(|pin| pin.uid.as_str());
+        assert_eq!((accepted, status.conditions[0].reason), (after, reason), "row {at}");
+        let is_ready = status.conditions[0].status == ConditionStatus::True;
+        assert_eq!(is_ready, reason == Reason::Linked, "row {at}");
+        assert_eq!(status.observed_generation, Some(3));
+    }
+}
+
+#[test]
+fn a_link_to_another_share_is_a_new_acceptance() {
+    let mut secret = linked(Some("one"), None);
+    let other = "elsewhere".to_owned();
+    secret.spec.link.as_mut().unwrap().shares[0].share_ref.name.clone_from(&other);
+    let mut found = share("two", "partner");
+    found.metadata.name = Some(other.clone());
+    let status = planned(&secret, Some(found));
+    assert_eq!(status.shares.len(), 1);
+    assert_eq!((status.shares[0].uid.as_str(), &status.shares[0].share_ref.name), ("two", &other));
+}
+
+#[test]
+fn a_share_for_another_namespace_looks_exactly_like_a_missing_one() {
+    for (before, uid) in [(None, None), (Some("one"), None), (None, Some("one"))] {
+        let secret = linked(before, uid);
+        assert_eq!(planned(&secret, None), planned(&secret, Some(share("one", "other"))));
+        assert_eq!(planned(&secret, None), planned(&secret, Some(going(share("one", "other")))));
+    }
+}
+
+#[test]
+fn a_changed_share_s_message_says_how_to_accept_it() {
+    let status = planned(&linked(Some("one"), None), Some(share("two", "partner")));
+    let message = &status.conditions[0].message;
+    assert!(message.contains("spec.link.shares[production] payments/partner (uid two)"), "{message}");
+}

@@ -1,0 +1,195 @@
+//! Reconciles against a small API server in memory.
+
+use std::path::{Path, PathBuf};
+
+use jiff::SignedDuration;
+use keylend_contract::wire::GRANT_TERM;
+use keylend_crds::{ConditionType, Reason, condition::ConditionStatus};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{
+    audit::{DenialLimits, Settings},
+    fake_api::FakeApi,
+    resolve::scenario::{NOW, Scenario},
+    revocation::MARGIN,
+    world::tests::watched,
+};
+
+const SHARE: &str = "/apis/keylend.dev/v1alpha1/namespaces/payments/secretshares/partner";
+const SECRET: &str = "/apis/keylend.dev/v1alpha1/namespaces/payments/keylendsecrets/stripe";
+
+/// One run of one replica.
+struct Replica {
+    context: Arc<Context>,
+    directory: PathBuf,
+}
+
+impl Drop for Replica {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+fn audit(directory: &Path) -> AuditLog {
+    std::fs::create_dir_all(directory).unwrap();
+    let settings = Settings {
+        directory: directory.to_owned(),
+        replica: "keylend-operator-0".into(),
+        incarnation: "i-1".into(),
+        segment_bytes: 64 * 1024,
+        budget_bytes: 1 << 20,
+        minimum_retention: SignedDuration::from_hours(24),
+    };
+    let denials =
+        DenialLimits { interval: SignedDuration::from_secs(60), rows: 50, bytes: 64 * 1024, callers: 10 };
+    AuditLog::open(settings, denials, std::io::sink()).unwrap()
+}
+
+impl Replica {
+    fn of(api: &FakeApi, name: &str) -> Self {
+        let directory = std::env::temp_dir().join(format!("keylend-share-{}-{name}", std::process::id()));
+        let context = Context {
+            client: api.client(),
+            watched: watched(&Scenario::complete()),
+            audit: audit(&directory),
+            incarnation: Mutex::default(),
+        };
+        Self { context: Arc::new(context), directory }
+    }
+
+    /// Looks at the share as it is stored now.
+    async fn look(&self, api: &FakeApi) -> Result<Action, ReconcileError> {
+        let share = serde_json::from_value(api.object(SHARE).unwrap()).unwrap();
+        reconcile(Arc::new(share), self.context.clone()).await
+    }
+
+    fn stops_on_record(&self) -> usize {
+        let segments = std::fs::read_dir(&self.directory).unwrap().map(|entry| entry.unwrap().path());
+        let texts = segments.filter(|path| path.extension().is_some_and(|end| end == "jsonl"));
+        texts.map(|path| std::fs::read_to_string(path).unwrap().matches("share_stopped").count()).sum()
+    }
+}
+
+fn stored(change: impl FnOnce(&mut Value)) -> FakeApi {
+    let api = FakeApi::default();
+    let scenario = Scenario::complete();
+    let mut share = serde_json::to_value(scenario.share.unwrap()).unwrap();
+    share["spec"].as_object_mut().unwrap().remove("expiresAt");
+    change(&mut share);
+    api.set(SHARE, share);
+    api.set(SECRET, serde_json::to_value(scenario.secret.unwrap()).unwrap());
+    let namespace = json!({"metadata": {"name": "partner", "uid": "uid-of-partner"}});
+    api.set("/api/v1/namespaces/partner", namespace);
+    api
+}
+
+fn condition(api: &FakeApi, type_: ConditionType) -> (ConditionStatus, Reason) {
+    let share: SecretShare = serde_json::from_value(api.object(SHARE).unwrap()).unwrap();
+    let conditions = share.status.unwrap().conditions;
+    let found = conditions.iter().find(|condition| condition.type_ == type_).unwrap();
+    (found.status, found.reason)
+}
+
+#[tokio::test]
+async fn a_new_share_gets_finalizer_pins_and_conditions_and_then_nothing_more() {
+    let api = stored(|share| {
+        share["metadata"]["finalizers"] = json!([]);
+        share.as_object_mut().unwrap().remove("status");
+    });
+    let replica = Replica::of(&api, "new");
+    for _ in 0..2 {
+        replica.look(&api).await.unwrap();
+    }
+    let share = api.object(SHARE).unwrap();
+    assert_eq!(share["metadata"]["finalizers"], json!([STOP_FINALIZER]));
+    assert_eq!(share["status"]["secretUid"], "uid-of-secret");
+    assert_eq!(share["status"]["recipientNamespaceUid"], "uid-of-partner");
+    assert_eq!(condition(&api, ConditionType::Ready), (ConditionStatus::True, Reason::Active));
+    assert_eq!(condition(&api, ConditionType::Accepted), (ConditionStatus::True, Reason::LinkedSecretFound));
+    let settled = api.object(SHARE);
+    replica.look(&api).await.unwrap();
+    assert_eq!(api.object(SHARE), settled, "nothing is written when nothing changed");
+}
+
+#[tokio::test]
+async fn a_deleted_share_goes_after_the_wait_though_no_status_can_be_written() {
+    let api = stored(|share| share["metadata"]["deletionTimestamp"] = json!(NOW));
+    let replica = Replica::of(&api, "deleted");
+    api.fail(&format!("PATCH {SHARE}/status"), 422);
+    let started = Instant::now();
+    while api.object(SHARE).is_some() {
+        assert!(started.elapsed() < Duration::from_secs(3), "it takes too long");
+        replica.look(&api).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(started.elapsed() >= GRANT_TERM + MARGIN);
+    assert_eq!(replica.stops_on_record(), 1);
+}
+
+#[tokio::test]
+async fn a_revoked_share_says_so_after_the_wait_and_any_replica_may_finish() {
+    let api = stored(|share| share["spec"]["revoked"] = json!(true));
+    let (dies, finishes) = (Replica::of(&api, "dies"), Replica::of(&api, "finishes"));
+    dies.look(&api).await.unwrap();
+    drop(dies);
+    assert_eq!(condition(&api, ConditionType::Revoked), (ConditionStatus::False, Reason::Stopping));
+    let started = Instant::now();
+    while condition(&api, ConditionType::Revoked).0 == ConditionStatus::False {
+        assert!(started.elapsed() < Duration::from_secs(3), "it takes too long");
+        finishes.look(&api).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(started.elapsed() >= GRANT_TERM + MARGIN);
+    assert_eq!(condition(&api, ConditionType::Revoked), (ConditionStatus::True, Reason::Stopped));
+    assert_eq!(finishes.stops_on_record(), 1);
+
+    // Deleted later, by another run: what was complete stays complete.
+    let mut share = api.object(SHARE).unwrap();
+    share["metadata"]["deletionTimestamp"] = json!(NOW);
+    api.set(SHARE, share);
+    let later = Replica::of(&api, "later");
+    later.look(&api).await.unwrap();
+    assert_eq!(api.object(SHARE), None);
+    assert_eq!(later.stops_on_record(), 0, "one row a stop");
+}
+
+#[test]
+fn an_expiry_is_written_down_before_its_wait_begins() {
+    let api = FakeApi::default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let replica = Replica::of(&api, "expiry");
+        let mut share = Scenario::complete().share.unwrap();
+        let ended: Timestamp = "2026-06-02T12:00:00Z".parse().unwrap();
+        let early: Timestamp = NOW.parse().unwrap();
+        let start = Instant::now();
+        let expired = crate::revocation::Stop::Expired { generation: 3 };
+        assert_eq!(replica.context.progress(&share, early, start), Progress::NotStopped);
+        assert_eq!(replica.context.progress(&share, ended, start), Progress::Unrecorded(expired));
+        let later = start + Duration::from_hours(1);
+        assert_eq!(replica.context.progress(&share, ended, later), Progress::Unrecorded(expired));
+
+        let Step::Status(status) = plan(
+            &share,
+            &View { secret: None, namespace_uid: None, accepted: false },
+            Progress::Unrecorded(expired),
+            ended,
+        )
+        .step
+        else {
+            panic!("it is written down")
+        };
+        share.status = Some(*status);
+        // On record, it is so for a replica whose clock is behind as well.
+        for now in [early, ended] {
+            let whole = Progress::Waiting(GRANT_TERM + MARGIN);
+            assert_eq!(replica.context.progress(&share, now, later), whole);
+        }
+        let over = later + GRANT_TERM + MARGIN;
+        assert_eq!(replica.context.progress(&share, early, over), Progress::Complete(expired));
+        // Extended by its owner, it is another generation.
+        share.metadata.generation = Some(4);
+        assert_eq!(replica.context.progress(&share, early, over), Progress::NotStopped);
+    });
+}

@@ -1,0 +1,116 @@
+//! Controllers whose watch one unreadable object does not stop.
+//!
+//! An object that cannot be read, such as one that a newer version of ours wrote, is logged and treated as if it were
+//! not there; the others go on. Must never be added: an object of which only a part could be read.
+
+use std::fmt::Debug;
+
+use futures_util::{StreamExt as _, future};
+use kube::{
+    Api, Client, Resource,
+    core::{DeserializeGuard, ObjectMeta},
+    runtime::{
+        Controller, WatchStreamExt as _,
+        reflector::{ObjectRef, Store, reflector, store},
+        watcher::{self, Event, watcher},
+    },
+};
+use serde::de::DeserializeOwned;
+
+/// How long one watch lasts, in seconds: a connection that died silently is noticed this late.
+const WATCH_SECONDS: u32 = 30;
+
+/// How a watch of ours is made.
+#[must_use]
+pub fn config() -> watcher::Config {
+    watcher::Config::default().timeout(WATCH_SECONDS)
+}
+
+/// A controller of every `K` that can be read.
+#[must_use]
+pub fn controller<K>(client: &Client) -> Controller<K>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+{
+    let (reader, writer) = store();
+    let known = reader.clone();
+    let events = watcher(Api::<DeserializeGuard<K>>::all(client.clone()), config());
+    let events =
+        events.filter_map(move |event| future::ready(event.map(|event| readable(event, &known)).transpose()));
+    Controller::for_stream(reflector(writer, events).applied_objects(), reader)
+}
+
+/// The event, if its object can be read. An object that could be read before and cannot any more is gone.
+fn readable<K>(event: Event<DeserializeGuard<K>>, known: &Store<K>) -> Option<Event<K>>
+where
+    K: Resource<DynamicType = ()> + Clone,
+{
+    match event {
+        Event::Init => Some(Event::Init),
+        Event::InitDone => Some(Event::InitDone),
+        Event::InitApply(DeserializeGuard(Ok(object))) => Some(Event::InitApply(object)),
+        Event::Apply(DeserializeGuard(Ok(object))) => Some(Event::Apply(object)),
+        Event::Delete(DeserializeGuard(Ok(object))) => Some(Event::Delete(object)),
+        Event::InitApply(DeserializeGuard(Err(unreadable))) => {
+            complain::<K>(&unreadable.metadata);
+            None
+        }
+        Event::Apply(DeserializeGuard(Err(unreadable)))
+        | Event::Delete(DeserializeGuard(Err(unreadable))) => {
+            complain::<K>(&unreadable.metadata);
+            let object = ObjectRef::new(unreadable.metadata.name.as_deref()?)
+                .within(unreadable.metadata.namespace.as_deref().unwrap_or_default());
+            known.get(&object).map(|object| Event::Delete((*object).clone()))
+        }
+    }
+}
+
+/// Names the object; why it cannot be read is not said, because that may quote it.
+fn complain<K: Resource<DynamicType = ()>>(metadata: &ObjectMeta) {
+    tracing::warn!(kind = %K::kind(&()), namespace = metadata.namespace, name = metadata.name, "unreadable object");
+}
+
+#[cfg(test)]
+mod tests {
+    use keylend_crds::Secret;
+    use kube::{ResourceExt as _, runtime::reflector};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn secret(name: &str, type_: &str) -> Value {
+        json!({
+            "apiVersion": "keylend.dev/v1alpha1",
+            "kind": "Secret",
+            "metadata": { "name": name, "namespace": "payments" },
+            "spec": { "type": type_ },
+        })
+    }
+
+    fn guarded(object: Value) -> DeserializeGuard<Secret> {
+        serde_json::from_value(object).unwrap()
+    }
+
+    #[test]
+    fn an_unreadable_object_is_not_there_and_the_others_are() {
+        let (reader, mut writer) = reflector::store::<Secret>();
+        let events = [
+            Event::Init,
+            Event::InitApply(guarded(secret("one", "String"))),
+            Event::InitApply(guarded(secret("two", "String"))),
+            Event::InitApply(guarded(secret("newer", "NotKnownHere"))),
+            Event::InitDone,
+            Event::Apply(guarded(secret("newer-too", "NotKnownHere"))),
+            Event::Apply(guarded(secret("two", "NotKnownHere"))),
+            Event::Apply(guarded(secret("three", "String"))),
+        ];
+        for event in events {
+            if let Some(event) = readable(event, &reader) {
+                writer.apply_watcher_event(&event);
+            }
+        }
+        let mut names: Vec<String> = reader.state().iter().map(|secret| secret.name_any()).collect();
+        names.sort();
+        assert_eq!(names, ["one", "three"]);
+    }
+}

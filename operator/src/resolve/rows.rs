@@ -1,0 +1,82 @@
+//! What the audit log is told of a resolve. Pure; a value never comes near.
+
+use keylend_contract::{
+    refusal::Refusal,
+    wire::{Ask, Target},
+};
+
+use super::{caller::Caller, grant::Grant, unseal::AlteredEnvelope};
+use crate::audit::{Path, row};
+
+/// The use that `grant` is about to become.
+#[must_use]
+pub fn intent(caller: &Caller, ask: &Ask, grant: &Grant) -> row::Intent {
+    let lent = grant.holds().iter().map(|hold| row::LentSecret {
+        name: hold.name().into(),
+        owner_namespace: hold.binding().namespace.as_str().into(),
+        share_uid: hold.share_uid().into(),
+    });
+    row::Intent {
+        call: call(ask),
+        caller: who(caller),
+        route: grant.route().into(),
+        environment: grant.environment().into(),
+        secrets: lent.collect(),
+        destination: row::Destination {
+            host: grant.destination().host().as_str().into(),
+            port: grant.destination().port(),
+        },
+        method: ask.method.as_str().into(),
+        path: Path::of(&ask.path),
+    }
+}
+
+/// A call that was refused.
+#[must_use]
+pub fn refusal(caller: &Caller, ask: &Ask, refusal: &Refusal) -> row::Refusal {
+    let Target::Route(route) = &ask.target;
+    row::Refusal {
+        code: refusal.code(),
+        call: call(ask),
+        caller: Some(who(caller)),
+        route: Some(route.as_str().into()),
+        environment: None,
+        secrets: Vec::new(),
+        destination: None,
+        method: Some(ask.method.as_str().into()),
+        path: Some(Path::of(&ask.path)),
+    }
+}
+
+/// An envelope that is not what was sealed under its name.
+#[must_use]
+pub fn altered(caller: &Caller, envelope: &AlteredEnvelope) -> row::Alarm {
+    row::Alarm {
+        concern: row::Concern::IntegrityFailed,
+        caller: Some(who(caller)),
+        object: Some(row::Object {
+            kind: "Secret",
+            namespace: envelope.namespace.as_str().into(),
+            name: envelope.name.as_str().into(),
+            uid: envelope.uid.as_str().into(),
+        }),
+    }
+}
+
+fn call(ask: &Ask) -> row::CallIds {
+    row::CallIds {
+        call_id: ask.call.0.to_string().as_str().into(),
+        trace_id: ask.trace.trace_id.as_str().into(),
+        span_id: ask.trace.span_id.as_str().into(),
+    }
+}
+
+fn who(caller: &Caller) -> row::Caller {
+    row::Caller {
+        namespace: caller.namespace().into(),
+        namespace_uid: caller.namespace_uid().into(),
+        pod: caller.pod().into(),
+        pod_uid: caller.pod_uid().into(),
+        service_account: caller.service_account().into(),
+    }
+}

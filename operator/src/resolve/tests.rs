@@ -1,0 +1,430 @@
+//! Resolves against a small API server in memory and a real audit log; the hook acts between two of its answers.
+
+use std::{
+    fs,
+    path::PathBuf,
+    sync::{
+        Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use http::Request;
+use jiff::SignedDuration;
+use keylend_contract::wire::{CallId, GRANT_TERM, Trace, WIRE_VERSION};
+use keylend_crds::secret::ShareReference;
+use kube::{Client, client::Body};
+use serde_json::{Value, json};
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use super::{
+    caller::CallerClaims,
+    scenario::{Scenario, caller, claims},
+    *,
+};
+use crate::{
+    audit::{DenialLimits, Settings},
+    fake_api::FakeApi,
+    keys::local::LocalKeys,
+    storage::envelope::Binding,
+    world::tests::watched,
+};
+
+const SHARE: &str = "/apis/keylend.dev/v1alpha1/namespaces/payments/secretshares/partner";
+const SECRET: &str = "/apis/keylend.dev/v1alpha1/namespaces/payments/keylendsecrets/stripe";
+const ENVELOPES: &str = "/api/v1/namespaces/keylend-system/secrets";
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+type Hook = Box<dyn FnMut(&FakeApi, &str) + Send>;
+
+/// A resolver, what it reads, and what it has put on record.
+struct Operator {
+    api: FakeApi,
+    resolver: Resolver,
+    directory: PathBuf,
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// Calls `hook` with each request's path after it was answered.
+fn hooked(api: &FakeApi, hook: Hook) -> Client {
+    let (api, hook) = (api.clone(), Arc::new(Mutex::new(hook)));
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let (api, hook) = (api.clone(), hook.clone());
+        async move {
+            let path = request.uri().path().to_owned();
+            let answer = api.client().send(request).await;
+            (hook.lock().unwrap())(&api, &path);
+            answer
+        }
+    });
+    Client::new(service, "default")
+}
+
+fn audit(directory: &PathBuf) -> AuditLog {
+    fs::create_dir_all(directory).unwrap();
+    let settings = Settings {
+        directory: directory.clone(),
+        replica: "keylend-operator-0".into(),
+        incarnation: "i-1".into(),
+        segment_bytes: 64 * 1024,
+        budget_bytes: 1 << 20,
+        minimum_retention: SignedDuration::from_hours(24),
+    };
+    let denials =
+        DenialLimits { interval: SignedDuration::from_secs(60), rows: 50, bytes: 64 * 1024, callers: 10 };
+    AuditLog::open(settings, denials, std::io::sink()).unwrap()
+}
+
+fn stored<K: serde::Serialize>(object: Option<&K>) -> Value {
+    serde_json::to_value(object.unwrap()).unwrap()
+}
+
+impl Operator {
+    /// The operator in `scenario`, whose share and secret the API server has as well, with a value at version 4. The
+    /// resolver has the real clock, so the share has no end.
+    async fn of(scenario: &Scenario, hook: Hook) -> Self {
+        let mut scenario = scenario.clone();
+        scenario.share.as_mut().unwrap().spec.expires_at = None;
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let directory = std::env::temp_dir().join(format!("keylend-resolve-{}-{number}", std::process::id()));
+        let api = FakeApi::default();
+        api.set(SHARE, stored(scenario.share.as_ref()));
+        api.set(SECRET, stored(scenario.secret.as_ref()));
+        let deciding = hooked(&api, hook);
+        let world = watched(&scenario).synced().await.unwrap();
+        let keys = Arc::new(LocalKeys::load_or_create(&api.client(), &api.client()).await.unwrap());
+        let resolver = Resolver {
+            reader: Reader::new(deciding.clone(), world.clone()),
+            world,
+            storage: Arc::new(Storage::new(&api.client(), &deciding, keys)),
+            audit: audit(&directory),
+            cluster_uid: "uid-of-cluster".into(),
+        };
+        let operator = Self { api, resolver, directory };
+        operator.put(4, "kl-test-value-4").await;
+        operator
+    }
+
+    async fn complete() -> Self {
+        Self::of(&Scenario::complete(), Box::new(|_, _| {})).await
+    }
+
+    async fn put(&self, version: u64, value: &str) {
+        let value = Plaintext::parse(Zeroizing::new(value.as_bytes().to_vec())).unwrap();
+        self.resolver.storage.put(&binding(version), &value).await.unwrap();
+    }
+
+    async fn ask(&self) -> Result<String, Failure> {
+        let (granted, values) = self.resolver.ask(&caller(&claims()), ask(), Instant::now()).await?;
+        assert_eq!(granted.headers[0].parts.len(), 2);
+        let [value] = &values[..] else { panic!("one value, not {}", values.len()) };
+        Ok(value.expose(|bytes| String::from_utf8(bytes.to_vec()).unwrap()))
+    }
+
+    async fn refused(&self) -> &'static str {
+        match self.ask().await {
+            Err(Failure::Refused(refusal)) => refusal.code(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn renew(&self, calls: Vec<OpenCall>) -> Vec<Verdict> {
+        let renew = Renew { version: WIRE_VERSION, calls };
+        self.resolver.renew(&caller(&claims()), renew).await.verdicts
+    }
+
+    fn rows(&self) -> Vec<Value> {
+        let mut files: Vec<_> =
+            fs::read_dir(&self.directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.retain(|path| path.extension().is_some_and(|end| end == "jsonl"));
+        files.sort();
+        let text: String = files.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    fn kinds(&self) -> Vec<String> {
+        let rows = self.rows();
+        let kind = |row: &Value| {
+            let of = row.get("kind").or_else(|| row["row"].get("kind"));
+            of.and_then(Value::as_str).unwrap_or_default().to_owned()
+        };
+        rows.iter().map(kind).filter(|kind| kind != "segment_opened").collect()
+    }
+
+    /// What was asked of the API server since `before` requests.
+    fn reads(&self, before: usize) -> Vec<String> {
+        self.api.log()[before..].iter().map(|line| line.replace("GET ", "")).collect()
+    }
+}
+
+fn binding(version: u64) -> Binding {
+    Binding { version, ..Scenario::complete().decide().unwrap().holds()[0].binding().clone() }
+}
+
+fn ask() -> Ask {
+    Ask {
+        version: WIRE_VERSION,
+        call: CallId(Uuid::from_u128(7)),
+        trace: Trace { trace_id: "a".repeat(32), span_id: "b".repeat(16) },
+        target: Target::Route("stripe".into()),
+        method: "POST".into(),
+        path: "/v1/charges".into(),
+    }
+}
+
+fn open() -> OpenCall {
+    OpenCall {
+        ask: ask(),
+        destination: "https://api.example.com".parse().unwrap(),
+        shares: vec!["uid-of-share".into()],
+    }
+}
+
+fn edit(api: &FakeApi, path: &str, change: impl FnOnce(&mut Value)) {
+    let mut object = api.object(path).unwrap();
+    change(&mut object);
+    api.set(path, object);
+}
+
+fn revoke(api: &FakeApi) {
+    edit(api, SHARE, |share| share["spec"]["revoked"] = json!(true));
+}
+
+fn point_at(api: &FakeApi, version: u64) {
+    edit(api, SECRET, |secret| {
+        secret["status"]["environments"][0]["fields"][0]["version"] = json!(version);
+    });
+}
+
+fn envelope(version: u64) -> String {
+    format!("{ENVELOPES}/{}", binding(version).envelope_name())
+}
+
+#[tokio::test]
+async fn a_permitted_call_gets_the_live_value_and_stands_on_record() {
+    let operator = Operator::complete().await;
+    assert_eq!(operator.ask().await.unwrap(), "kl-test-value-4");
+    let rows = operator.rows();
+    let text = rows.last().unwrap().to_string();
+    for part in ["intent", "checkout-0", "api.example.com", "uid-of-share", "/v1/charges"] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    assert!(text.contains(&"a".repeat(32)) && !text.contains("kl-test-value"));
+}
+
+#[tokio::test]
+async fn the_share_is_read_after_the_secret_and_the_envelope_last() {
+    let operator = Operator::complete().await;
+    let before = operator.api.log().len();
+    operator.ask().await.unwrap();
+    let reads = operator.reads(before);
+    assert_eq!(reads[..2], [SECRET, SHARE]);
+    assert!(reads[2..].contains(&envelope(4)) && !reads[2..].iter().any(|read| read == SHARE));
+}
+
+#[tokio::test]
+async fn a_stop_is_seen_at_once_whatever_the_watch_has_seen() {
+    let operator = Operator::complete().await;
+    revoke(&operator.api);
+    let before = operator.api.log().len();
+    assert_eq!(operator.refused().await, "share_revoked");
+    assert_eq!(operator.reads(before), [SECRET, SHARE], "nothing was unsealed");
+    assert_eq!(operator.kinds(), ["refusal"]);
+}
+
+#[tokio::test]
+async fn a_value_set_after_a_stop_never_reaches_the_stopped() {
+    for moment in [SECRET, SHARE] {
+        let hook = move |api: &FakeApi, path: &str| {
+            if path == moment {
+                revoke(api);
+                point_at(api, 5);
+            }
+        };
+        let operator = Operator::of(&Scenario::complete(), Box::new(hook)).await;
+        operator.put(5, "kl-test-value-5").await;
+        let value = operator.ask().await.unwrap_or_default();
+        assert_ne!(value, "kl-test-value-5", "stopped after the read of {moment}");
+    }
+}
+
+#[tokio::test]
+async fn an_envelope_that_moved_is_looked_for_once_more() {
+    let hook = |api: &FakeApi, path: &str| {
+        if path == envelope(4) {
+            point_at(api, 5);
+        }
+    };
+    let operator = Operator::of(&Scenario::complete(), Box::new(hook)).await;
+    operator.put(5, "kl-test-value-5").await;
+    operator.api.unset(&envelope(4));
+    assert_eq!(operator.ask().await.unwrap(), "kl-test-value-5");
+    assert_eq!(operator.kinds(), ["intent"]);
+}
+
+#[tokio::test]
+async fn a_stop_between_two_looks_is_seen() {
+    let hook = |api: &FakeApi, path: &str| {
+        if path == envelope(4) {
+            revoke(api);
+        }
+    };
+    let operator = Operator::of(&Scenario::complete(), Box::new(hook)).await;
+    operator.api.unset(&envelope(4));
+    assert_eq!(operator.refused().await, "share_revoked");
+}
+
+#[tokio::test]
+async fn an_envelope_that_is_lost_is_a_fault_after_the_second_look() {
+    let operator = Operator::complete().await;
+    operator.api.unset(&envelope(4));
+    let before = operator.api.log().len();
+    assert!(matches!(operator.ask().await, Err(Failure::Broke(_))));
+    let looks = operator.reads(before).iter().filter(|read| **read == envelope(4)).count();
+    assert_eq!(looks, 2);
+}
+
+#[tokio::test]
+async fn an_altered_envelope_is_a_fault_and_an_alarm() {
+    let operator = Operator::complete().await;
+    let mut moved = operator.api.object(&envelope(4)).unwrap();
+    operator.put(5, "kl-test-value-5").await;
+    moved["metadata"]["name"] = json!(binding(5).envelope_name());
+    operator.api.set(&envelope(5), moved);
+    point_at(&operator.api, 5);
+    assert!(matches!(operator.ask().await, Err(Failure::Broke(_))));
+    assert_eq!(operator.kinds(), ["intent", "alarm"]);
+}
+
+#[tokio::test]
+async fn nothing_is_used_without_a_row() {
+    let operator = Operator::complete().await;
+    operator.resolver.audit.close().await;
+    let before = operator.api.log().len();
+    assert_eq!(operator.refused().await, "audit_unavailable");
+    assert_eq!(operator.reads(before), [SECRET, SHARE], "nothing was unsealed");
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_refuses() {
+    for path in [SECRET, SHARE, ENVELOPES] {
+        for status in [429, 500, 503] {
+            let operator = Operator::complete().await;
+            operator.api.fail(&format!("GET {path}"), status);
+            assert_eq!(operator.refused().await, "operator_unreachable", "{path} {status}");
+        }
+    }
+    let operator = Operator::complete().await;
+    edit(&operator.api, SHARE, |share| share["spec"]["onlyOnMondays"] = json!(true));
+    assert_eq!(operator.refused().await, "operator_unreachable", "a field of a later version");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_that_came_too_long_ago_is_not_read_for() {
+    let operator = Operator::complete().await;
+    tokio::time::advance(READ_TIME * 2).await;
+    let arrived = tokio::time::Instant::now().into_std().checked_sub(READ_TIME).unwrap();
+    let late = operator.resolver.ask(&caller(&claims()), ask(), arrived).await;
+    assert!(matches!(late, Err(Failure::Refused(Refusal::OperatorUnreachable))));
+}
+
+#[tokio::test]
+async fn a_pod_too_young_for_the_watch_is_read_and_one_that_is_gone_is_unknown() {
+    let operator = Operator::complete().await;
+    let young =
+        caller(&CallerClaims { pod: "checkout-1".into(), pod_uid: "uid-of-young".into(), ..claims() });
+    let asked = async || operator.resolver.ask(&young, ask(), Instant::now()).await;
+    assert!(matches!(asked().await, Err(Failure::Refused(Refusal::CallerUnknown))));
+    let pod = json!({"metadata": {"name": "checkout-1", "namespace": "partner", "uid": "uid-of-young"}});
+    operator.api.set("/api/v1/namespaces/partner/pods/checkout-1", pod);
+    assert!(asked().await.is_ok());
+    let anew = json!({"metadata": {"name": "checkout-1", "namespace": "partner", "uid": "another"}});
+    operator.api.set("/api/v1/namespaces/partner/pods/checkout-1", anew);
+    assert!(matches!(asked().await, Err(Failure::Refused(Refusal::CallerUnknown))));
+}
+
+#[tokio::test]
+async fn a_name_that_would_ask_for_something_else_is_never_asked_for() {
+    // (namespace, name)
+    let table = [
+        ("payments", "partner?resourceVersion=0"),
+        ("payments", "partner/status"),
+        ("payments", "../secretshares/partner"),
+        ("payments", ""),
+        ("payments/secretshares/partner?", "partner"),
+        ("..", "partner"),
+        ("", "partner"),
+    ];
+    for (namespace, name) in table {
+        let mut scenario = Scenario::complete();
+        let linked = scenario.linked.as_mut().unwrap();
+        let reference = ShareReference { namespace: namespace.into(), name: name.into() };
+        linked.spec.link.as_mut().unwrap().shares[0].share_ref = reference.clone();
+        linked.status.as_mut().unwrap().shares[0].share_ref = reference;
+        let operator = Operator::of(&scenario, Box::new(|_, _| {})).await;
+        let before = operator.api.log().len();
+        assert_eq!(operator.refused().await, "share_revoked", "{name}");
+        assert_eq!(operator.reads(before), [""; 0], "{name}");
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_wire_version_is_refused() {
+    let operator = Operator::complete().await;
+    let ask = Ask { version: WIRE_VERSION + 1, ..ask() };
+    let refused = operator.resolver.ask(&caller(&claims()), ask, Instant::now()).await;
+    assert!(matches!(refused, Err(Failure::Refused(Refusal::WireVersionUnknown))));
+    let renew = Renew { version: WIRE_VERSION + 1, calls: vec![open()] };
+    let cut = operator.resolver.renew(&caller(&claims()), renew).await.verdicts;
+    assert_eq!(cut, [Verdict::Cut(Refusal::WireVersionUnknown)]);
+}
+
+#[tokio::test]
+async fn open_calls_are_held_by_one_fresh_read_without_a_row() {
+    let operator = Operator::complete().await;
+    let before = operator.api.log().len();
+    let held = Verdict::Held(u64::try_from(GRANT_TERM.as_millis()).unwrap());
+    assert_eq!(operator.renew(vec![open(), open()]).await, [held.clone(), held]);
+    assert_eq!(operator.reads(before), [SECRET, SHARE]);
+    assert!(operator.kinds().is_empty());
+    assert!(operator.renew(vec![]).await.is_empty());
+}
+
+#[tokio::test]
+async fn an_open_call_is_cut_by_whatever_would_refuse_it_now() {
+    type Change = fn(&FakeApi);
+    // (change, code)
+    let table: [(Change, &str); 5] = [
+        (revoke, "share_revoked"),
+        (|api| api.unset(SHARE).map(|_| ()).unwrap_or_default(), "share_revoked"),
+        (
+            |api| edit(api, SHARE, |share| share["spec"]["use"]["domains"] = json!(["else.example.com"])),
+            "host_not_approved",
+        ),
+        (|api| edit(api, SECRET, |secret| secret["status"] = json!({})), "environment_unset"),
+        (|api| api.fail(&format!("GET {SHARE}"), 503), "operator_unreachable"),
+    ];
+    for (change, code) in table {
+        let operator = Operator::complete().await;
+        change(&operator.api);
+        let verdicts = operator.renew(vec![open()]).await;
+        assert!(matches!(&verdicts[..], [Verdict::Cut(refusal)] if refusal.code() == code), "{verdicts:?}");
+        assert_eq!(operator.kinds(), ["refusal"]);
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_is_not_the_one_that_was_granted_is_cut_and_the_others_go_on() {
+    let operator = Operator::complete().await;
+    let elsewhere = OpenCall { destination: "https://else.example.com".parse().unwrap(), ..open() };
+    let by_another = OpenCall { shares: vec!["another".into()], ..open() };
+    let verdicts = operator.renew(vec![elsewhere, open(), by_another]).await;
+    assert!(matches!(&verdicts[..], [Verdict::Cut(_), Verdict::Held(_), Verdict::Cut(_)]), "{verdicts:?}");
+}

@@ -1,0 +1,177 @@
+//! Renews the open calls: one message every T/2.
+//!
+//! A renewal may be sent again, on another connection: only its answer extends anything, and only from when it was
+//! sent. Whatever goes wrong here renews nothing, and each lease runs out by itself.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use keylend_contract::{
+    refusal::Refusal,
+    wire::{
+        self, GRANT_TERM, MAX_RENEWED_CALLS, OpenCall, RENEW_PATH, Renew, RenewAnswer, Verdict, WIRE_VERSION,
+        WireError,
+    },
+};
+use tokio::{
+    pin,
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior, interval, timeout},
+};
+
+use super::{
+    Operator,
+    connection::{Connection, PostError},
+};
+use crate::{fault::with_causes, lease::Leases};
+
+/// A renewal without an answer for so long is sent to another replica as well, while that can still help.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// One renewal, ready to be sent.
+struct Message {
+    calls: Vec<OpenCall>,
+    bytes: Bytes,
+}
+
+/// Why a renewal renewed nothing.
+#[derive(Debug, thiserror::Error)]
+enum RenewError {
+    #[error(transparent)]
+    Post(#[from] PostError),
+    #[error("the operator's verdicts are not understood")]
+    Answer(#[source] WireError),
+}
+
+/// Renews for as long as it is polled.
+pub(super) async fn keep(operator: &Operator, leases: &Leases) {
+    let mut due = interval(GRANT_TERM / 2);
+    due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut renewals = JoinSet::new();
+    loop {
+        tokio::select! {
+            _ = due.tick() => {}
+            Some(_) = renewals.join_next() => continue,
+        }
+        for message in messages(&leases.open_calls()) {
+            let (operator, leases) = (operator.clone(), leases.clone());
+            renewals.spawn(async move {
+                // An answer later than this is of no use to any of its calls.
+                let _ = timeout(GRANT_TERM, renew(&operator, &leases, &message)).await;
+            });
+        }
+    }
+}
+
+/// Renews the calls of one message, by a second replica if the first is silent or gone.
+async fn renew(operator: &Operator, leases: &Leases, message: &Message) {
+    let connection = operator.line.connection().await;
+    let first = send(operator, &connection, leases, message);
+    pin!(first);
+    match timeout(PATIENCE, &mut first).await {
+        Ok(Ok(())) => {}
+        Ok(Err(RenewError::Post(PostError::Unprocessed | PostError::Lost(_)))) => {
+            operator.line.doubt(&connection);
+            again(operator, leases, message).await;
+        }
+        Ok(Err(error)) => tell(&error),
+        Err(_) => {
+            operator.line.doubt(&connection);
+            tokio::join!(
+                async { first.await.unwrap_or_else(|error| tell(&error)) },
+                again(operator, leases, message)
+            );
+        }
+    }
+}
+
+async fn again(operator: &Operator, leases: &Leases, message: &Message) {
+    let connection = operator.line.connection().await;
+    send(operator, &connection, leases, message).await.unwrap_or_else(|error| tell(&error));
+}
+
+async fn send(
+    operator: &Operator,
+    connection: &Connection,
+    leases: &Leases,
+    message: &Message,
+) -> Result<(), RenewError> {
+    let sent = Instant::now();
+    let answer = connection.post(RENEW_PATH, message.bytes.clone()).await?;
+    let (answer, _) = wire::decode::<RenewAnswer>(&answer).map_err(RenewError::Answer)?;
+    if answer.verdicts.contains(&Verdict::Cut(Refusal::CallerUnknown)) {
+        operator.identity.doubt();
+    }
+    leases.renewed(&message.calls, sent, answer);
+    Ok(())
+}
+
+fn tell(error: &RenewError) {
+    tracing::warn!(cause = with_causes(error), "open calls were not renewed");
+}
+
+/// Writes as few messages as hold all of `calls`.
+fn messages(calls: &[OpenCall]) -> Vec<Message> {
+    let mut messages = Vec::new();
+    for calls in calls.chunks(MAX_RENEWED_CALLS) {
+        push(calls, &mut messages);
+    }
+    messages
+}
+
+fn push(calls: &[OpenCall], messages: &mut Vec<Message>) {
+    let renew = Renew { version: WIRE_VERSION, calls: calls.to_vec() };
+    match wire::encode(&renew, &[]) {
+        Ok(bytes) => messages.push(Message { calls: renew.calls, bytes: Bytes::from_owner(bytes) }),
+        Err(_) if calls.len() > 1 => {
+            let (one, two) = calls.split_at(calls.len() / 2);
+            push(one, messages);
+            push(two, messages);
+        }
+        Err(error) => {
+            tracing::error!(%error, "a call is too long to be renewed");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keylend_contract::wire::{Ask, CallId, Target, Trace};
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn calls(count: u128, path_length: usize) -> Vec<OpenCall> {
+        let call = |number| OpenCall {
+            ask: Ask {
+                version: WIRE_VERSION,
+                call: CallId(Uuid::from_u128(number)),
+                trace: Trace { trace_id: "1".repeat(32), span_id: "1".repeat(16) },
+                target: Target::Route("stripe".into()),
+                method: "GET".into(),
+                path: "/".repeat(path_length),
+            },
+            destination: "https://api.example.com".parse().unwrap(),
+            shares: vec!["share-uid".into()],
+        };
+        (0..count).map(call).collect()
+    }
+
+    #[test]
+    fn every_open_call_is_in_exactly_one_message_within_its_bounds() {
+        // (open calls, length of their paths, messages)
+        for (count, path_length, expected) in
+            [(0, 1, 0), (1, 1, 1), (256, 1, 1), (257, 1, 2), (256, 2_000, 4)]
+        {
+            let calls = calls(count, path_length);
+            let messages = messages(&calls);
+            assert_eq!(messages.len(), expected, "{count} {path_length}");
+            for message in &messages {
+                let (renew, values) = wire::decode::<Renew>(&message.bytes).unwrap();
+                assert_eq!((renew.calls, values.len()), (message.calls.clone(), 0));
+                assert!(message.calls.len() <= MAX_RENEWED_CALLS);
+            }
+            assert_eq!(messages.into_iter().flat_map(|message| message.calls).collect::<Vec<_>>(), calls);
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Whole calls on arbitrary bytes from both sides.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, LazyLock, Mutex, PoisonError},
+    time::Duration,
+};
+
+use keylend_sidecar::http1::{Asked, BodyDecoder, Buffer, RequestHead, RequestReader, ResponseReader, Step};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    runtime::{Builder, Runtime},
+    time::timeout,
+};
+
+use crate::{
+    origin::{Act, At, Origin, Seen},
+    whole::{HOST, VALUE, Whole},
+};
+
+/// Between the app's bytes and the upstream's.
+const TURN: u8 = 0;
+/// Stands for our Host in the app's bytes, and for the credential in the upstream's.
+const NAME: u8 = 1;
+/// At the end of the upstream's bytes: it closes then.
+const CLOSE: u8 = 2;
+/// Neither side has more to say.
+const QUIET: Duration = Duration::from_millis(10);
+/// Fewer than a codec's buffer holds, so that everything can be read back at once.
+const MOST: usize = 8 * 1024;
+
+/// After so many calls the records are long, and everything starts anew.
+const CALLS: usize = 500;
+
+/// One sidecar for many inputs: what one leaves behind meets the next.
+struct Stage {
+    runtime: Runtime,
+    whole: Whole,
+    origin: Origin,
+    answer: Arc<Mutex<Vec<u8>>>,
+}
+
+static STAGE: LazyLock<Mutex<Stage>> = LazyLock::new(|| Mutex::new(stage()));
+
+fn stage() -> Stage {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let answer: Arc<Mutex<Vec<u8>>> = Arc::default();
+    let said = answer.clone();
+    let (origin, whole) = runtime.block_on(async move {
+        let origin = Origin::start(HOST, At::Request, move |_| acts(&said.lock().unwrap())).await;
+        let whole = Whole::before(&origin).await;
+        (origin, whole)
+    });
+    Stage { runtime, whole, origin, answer }
+}
+
+fn acts(answer: &[u8]) -> Vec<Act> {
+    match answer {
+        [answer @ .., CLOSE] => vec![Act::Send(answer.to_vec()), Act::Close],
+        answer => vec![Act::Send(answer.to_vec())],
+    }
+}
+
+/// Each request upstream is well-formed, belongs to a grant of its own, and carries the credential exactly once; the
+/// app sees no byte of it. Gives back how many there were.
+pub fn calls_are_sent_once_and_show_nothing(bytes: &[u8]) -> usize {
+    if bytes.len() > MOST {
+        return 0;
+    }
+    let turn = bytes.iter().position(|byte| *byte == TURN).unwrap_or(bytes.len());
+    let (app, upstream) = (&bytes[..turn], bytes.get(turn + 1..).unwrap_or_default());
+    let mut stage = STAGE.lock().unwrap_or_else(PoisonError::into_inner);
+    if stage.whole.asks().len() > CALLS {
+        *stage = self::stage();
+    }
+    let host = stage.whole.address.to_string();
+    *stage.answer.lock().unwrap() = named(upstream, VALUE);
+    let (asks, before) = (stage.whole.asks().len(), stage.origin.seen());
+    let replied = stage.runtime.block_on(converse(&stage.whole, &named(app, &host)));
+    shows_nothing(&replied);
+    let granted = stage.whole.asks()[asks..].iter().map(|heard| heard.ask().trace.span_id).collect();
+    belong_to_their_grants(&before, &stage.origin.seen(), granted)
+}
+
+fn named(bytes: &[u8], name: &str) -> Vec<u8> {
+    let spelt = |byte: &u8| if *byte == NAME { name.as_bytes().to_vec() } else { vec![*byte] };
+    bytes.iter().flat_map(spelt).collect()
+}
+
+async fn converse(whole: &Whole, bytes: &[u8]) -> Vec<u8> {
+    let mut stream = TcpStream::connect(whole.address).await.unwrap();
+    let _ = stream.write_all(bytes).await;
+    let mut replied = Vec::new();
+    while let Ok(Ok(1..)) = timeout(QUIET, stream.read_buf(&mut replied)).await {}
+    replied
+}
+
+/// Neither on the wire nor in the bodies that an app reads from it.
+fn shows_nothing(replied: &[u8]) {
+    let shown = |bytes: &[u8]| bytes.windows(VALUE.len()).any(|window| window == VALUE.as_bytes());
+    assert!(!shown(replied), "on the wire");
+    let (mut body, mut input) = (Vec::new(), Buffer::new());
+    if input.push(replied).is_err() {
+        return;
+    }
+    while let Ok(Some(head)) = ResponseReader::new(Asked::Other).head(&mut input) {
+        if read(&mut input, BodyDecoder::new(head.framing()), &mut body).is_none() {
+            break;
+        }
+    }
+    assert!(!shown(&body), "in a body");
+}
+
+/// Takes one body out of `input`; none if it is not whole.
+fn read(input: &mut Buffer, mut decoder: BodyDecoder, body: &mut Vec<u8>) -> Option<()> {
+    loop {
+        let step = decoder.decode(input.bytes()).ok()?;
+        if let Step::Data(range) = &step {
+            body.extend_from_slice(&input.bytes()[range.clone()]);
+        }
+        input.consume(step.used());
+        match step {
+            Step::Data(_) => {}
+            Step::More { .. } => return None,
+            Step::End { .. } => return Some(()),
+        }
+    }
+}
+
+fn belong_to_their_grants(before: &[Seen], after: &[Seen], mut granted: HashSet<String>) -> usize {
+    let mut count = 0;
+    for (index, seen) in after.iter().enumerate() {
+        let known = before.get(index).map_or(0, |seen| seen.received.len());
+        for head in requests(&seen.received[known..]) {
+            let credentials: Vec<_> = head.fields().all("authorization").collect();
+            assert_eq!(credentials, [format!("Bearer {VALUE}").as_bytes()]);
+            let trace = head.fields().all("traceparent").next().unwrap();
+            let span = std::str::from_utf8(trace).unwrap().split('-').nth(2).unwrap().to_owned();
+            assert!(granted.remove(&span), "a request upstream without a grant of its own");
+            count += 1;
+        }
+    }
+    count
+}
+
+/// The requests in what an origin received; all of it must be requests, the last one perhaps cut short.
+fn requests(received: &[u8]) -> Vec<RequestHead> {
+    let (mut heads, mut input) = (Vec::new(), Buffer::new());
+    input.push(received).unwrap();
+    while let Some(head) = RequestReader::new().head(&mut input).unwrap() {
+        let decoder = BodyDecoder::new(head.framing());
+        heads.push(head);
+        if read(&mut input, decoder, &mut Vec::new()).is_none() {
+            break;
+        }
+    }
+    heads
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_was_found_before_holds() {
+        for (bytes, sent) in [
+            (&b"GET /r/ HTTP/1.1\r\nHost: \x01\r\n\r\n\0HTTP/1.1 200 OK\r\nX: \x01\r\nContent-Length: 24\r\n\r\n\x01"[..], 1),
+            (b"GET /r/ HTTP/1.1\r\nHost: \x01\r\n\r\nGET /r/ HTTP/1.1\r\nHost: \x01\r\n\r\n\0HTTP/1.1 200 OK\r\n\r\n\x01\x02", 2),
+            (b"POST /r/ HTTP/1.1\r\nHost: \x01\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n\0HTTP/1.1 200 \x01\r\nTransfer-Encoding: chunked\r\n\r\n18\r\n\x01\r\n0\r\nX: \x01\r\n\r\n", 1),
+            (b"POST /r/ HTTP/1.1\r\nHost: \x01\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\nabc\0HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 24\r\n\r\n\x01", 1),
+            (b"GET /r/ HTTP/1.1\r\nHost: \x01\r\n\r\n\0", 1),
+            (b"\r\n\0\x01", 0),
+        ] {
+            assert_eq!(calls_are_sent_once_and_show_nothing(bytes), sent, "{}", bytes.escape_ascii());
+        }
+    }
+
+    fn pieces(pieces: &'static [&'static str]) -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![
+            9 => prop::sample::select(pieces).prop_map(|piece| piece.as_bytes().to_vec()),
+            1 => prop::collection::vec(3_u8.., 0..4),
+        ];
+        prop::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+    }
+
+    const APP: &[&str] = &[
+        "GET /r/ HTTP/1.1\r\nHost: \x01\r\n",
+        "POST /r/a?b HTTP/1.1\r\nHost: \x01\r\n",
+        "HEAD /r/ HTTP/1.1\r\nHost: \x01\r\n",
+        "Content-Length: 3\r\n\r\nabc",
+        "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+        "Transfer-Encoding: chunked\r\n",
+        "Content-Length: 3\r\n",
+        "Expect: 100-continue\r\n",
+        "Connection: close\r\n",
+        "Connection: authorization\r\n",
+        "Authorization: own\r\n",
+        "0\r\n\r\n",
+        "abc",
+        "\r\n",
+    ];
+    const UPSTREAM: &[&str] = &[
+        "HTTP/1.1 200 OK\r\n",
+        "HTTP/1.1 204 \x01\r\n",
+        "HTTP/1.1 103 Hints\r\n\r\n",
+        "Content-Length: 24\r\n\r\n\x01",
+        "Content-Length: 3\r\n\r\nabc",
+        "Transfer-Encoding: chunked\r\n\r\n",
+        "18\r\n\x01\r\n",
+        "3\r\nabc\r\n",
+        "0\r\nX: \x01\r\n\r\n",
+        "X: \x01\r\n",
+        "\x01\x01",
+        "\r\n",
+        "\x02",
+    ];
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+        #[test]
+        fn arbitrary_bytes_are_carried_once_and_shown_nothing(app in pieces(APP), upstream in pieces(UPSTREAM)) {
+            calls_are_sent_once_and_show_nothing(&[&app[..], &[TURN], &upstream].concat());
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! One call is sent upstream at most once, whatever the upstream does.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use crate::{
+    origin::{Act, At, End, Origin},
+    whole::{HOST, Whole, ok},
+};
+
+const POST: (&str, &str, &str) = ("POST /r/", "Content-Length: 10\r\n", "0123456789");
+
+#[tokio::test]
+async fn a_reset_at_any_byte_of_the_request_is_no_reason_to_send_it_again() {
+    let counted = Origin::start(HOST, At::Request, |_| ok("")).await;
+    let whole = Whole::before(&counted).await;
+    assert_eq!(whole.app().await.call(POST.0, POST.1, POST.2).await.status, 200);
+    let length = counted.seen()[0].received.len();
+    for byte in (1..length).step_by(13).chain(length - 12..=length) {
+        let origin = Origin::start(HOST, At::Byte(byte), |_| vec![Act::Reset]).await;
+        let whole = Whole::before(&origin).await;
+        let reply = whole.app().await.call(POST.0, POST.1, POST.2).await;
+        assert_eq!((reply.status, reply.refusal()), (502, Some("upstream_unreachable")), "{byte}");
+        assert_eq!((origin.seen().len(), whole.asks().len()), (1, 1), "{byte}");
+    }
+}
+
+#[tokio::test]
+async fn a_reset_at_any_byte_of_the_response_is_no_reason_to_send_it_again() {
+    let response = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+    let head = response.len() - 5;
+    for byte in 0..response.len() {
+        let part = response.as_bytes()[..byte].to_vec();
+        let origin =
+            Origin::start(HOST, At::Request, move |_| vec![Act::Send(part.clone()), Act::Reset]).await;
+        let whole = Whole::before(&origin).await;
+        let mut app = whole.app().await;
+        let request = app.request(POST.0, "Connection: close\r\nContent-Length: 10\r\n", POST.2);
+        app.send(request).await;
+        let answer = app.rest().await;
+        assert!(answer.contains("Keylend-Refusal: ") || byte >= head, "{byte}: {answer}");
+        assert!(!answer.ends_with("hello"));
+        assert_eq!((origin.seen().len(), origin.heads()), (1, 1), "{byte}");
+    }
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_the_upstream_closed_is_not_written_to() {
+    for last in [Act::Close, Act::Reset, Act::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec())]
+    {
+        let acts = last.clone();
+        let origin =
+            Origin::start(HOST, At::Request, move |_| [ok("hello"), vec![acts.clone()]].concat()).await;
+        let whole = Whole::before(&origin).await;
+        let mut app = whole.app().await;
+        for _ in 0..3 {
+            assert_eq!(app.get().await.body, "hello", "{last:?}");
+            sleep(Duration::from_millis(30)).await;
+        }
+        assert_eq!((origin.seen().len(), origin.heads()), (3, 3), "{last:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_dies_under_the_next_request_fails_it() {
+    let origin = Origin::start(HOST, At::Request, |request| {
+        if request.starts_with("GET /first ") { ok("hello") } else { vec![Act::Reset] }
+    })
+    .await;
+    let whole = Whole::before(&origin).await;
+    let mut app = whole.app().await;
+    assert_eq!(app.call("GET /r/first", "", "").await.status, 200);
+    assert_eq!(app.call("GET /r/second", "", "").await.refusal(), Some("upstream_unreachable"));
+    assert_eq!((origin.seen().len(), origin.heads()), (1, 2));
+}
+
+#[tokio::test]
+async fn a_peer_that_states_its_patience_is_not_tried_beyond_it() {
+    let answer = b"HTTP/1.1 200 OK\r\nKeep-Alive: timeout=1\r\nContent-Length: 0\r\n\r\n";
+    let origin = Origin::start(HOST, At::Request, |_| vec![Act::Send(answer.to_vec())]).await;
+    let whole = Whole::before(&origin).await;
+    let mut app = whole.app().await;
+    assert_eq!(app.get().await.status, 200);
+    assert_eq!(app.get().await.status, 200);
+    assert_eq!(origin.seen().len(), 2);
+}
+
+#[tokio::test]
+async fn nothing_goes_upstream_before_the_grant_nor_for_an_app_that_left() {
+    let origin = Origin::start(HOST, At::Request, |_| vec![]).await;
+    let whole = Whole::before(&origin).await;
+    let mut app = whole.app().await;
+    let request = app.request("GET /r/", "", "");
+    app.send(request).await;
+    while origin.heads() == 0 {
+        sleep(Duration::from_millis(5)).await;
+    }
+    drop(app);
+    while origin.seen()[0].end == End::Open {
+        sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(origin.seen()[0].end, End::Reset);
+}

@@ -1,0 +1,70 @@
+//! What an upstream echoes of the credential comes back masked, at equal length, wherever it stands.
+
+use crate::{
+    origin::{Act, At, Origin},
+    whole::{HOST, VALUE, Whole},
+};
+
+#[tokio::test]
+async fn an_echo_is_masked_in_reason_fields_and_trailers() {
+    let answer = format!(
+        "HTTP/1.1 404 no {VALUE} here\r\nX-Echo: Bearer {VALUE}\r\nX-{VALUE}: name\r\nLocation: /?k={VALUE}\r\n\
+         Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX-Trailer: {VALUE}\r\n\r\n"
+    );
+    let origin =
+        Origin::start(HOST, At::Request, move |_| vec![Act::Send(answer.clone().into_bytes())]).await;
+    let whole = Whole::before(&origin).await;
+    let reply = whole.app().await.get().await;
+    assert_eq!((reply.status, reply.body.as_str()), (404, "hello"));
+    assert!(origin.seen()[0].text().contains(VALUE), "the origin did receive it");
+    assert!(!format!("{reply:?}").contains(&VALUE[..8]), "{reply:?}");
+    assert_eq!(reply.field("X-Echo").unwrap().len(), 7 + VALUE.len());
+    assert!(reply.trailers.contains("X-Trailer: *"));
+}
+
+#[tokio::test]
+async fn an_echo_in_a_body_is_masked_wherever_it_is_split() {
+    let body = format!("before {VALUE} after");
+    for chunked in [true, false] {
+        for split in 0..=body.len() {
+            let (one, other) = body.split_at(split);
+            let mut acts = vec![];
+            if chunked {
+                acts.push("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned());
+                for part in [one, other].into_iter().filter(|part| !part.is_empty()) {
+                    acts.push(format!("{:x}\r\n{part}\r\n", part.len()));
+                }
+                acts.push("0\r\n\r\n".to_owned());
+            } else {
+                acts.push(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{one}", body.len()));
+                acts.push(other.to_owned());
+            }
+            let pause = Act::Wait(std::time::Duration::from_millis(2));
+            let acts: Vec<_> =
+                acts.into_iter().flat_map(|text| [Act::Send(text.into_bytes()), pause.clone()]).collect();
+            let origin = Origin::start(HOST, At::Request, move |_| acts.clone()).await;
+            let whole = Whole::before(&origin).await;
+            let reply = whole.app().await.get().await;
+            assert_eq!(reply.body, body.replace(VALUE, &"*".repeat(VALUE.len())), "{split}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_coding_that_could_hide_an_echo_is_refused_and_nothing_of_it_passed_on() {
+    for coding in ["gzip", "br", "zstd", "deflate", "x-gzip", "identity, gzip", "unheard-of"] {
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nX-Kept: no\r\nContent-Encoding: {coding}\r\nContent-Length: 5\r\n\r\nhello"
+        );
+        let origin =
+            Origin::start(HOST, At::Request, move |_| vec![Act::Send(answer.clone().into_bytes())]).await;
+        let whole = Whole::before(&origin).await;
+        let reply = whole.app().await.get().await;
+        assert_eq!((reply.status, reply.refusal()), (502, Some("response_coded")), "{coding}");
+        assert!(reply.field("X-Kept").is_none() && !reply.body.contains("hello"));
+    }
+    let fine = b"HTTP/1.1 200 OK\r\nContent-Encoding: identity\r\nContent-Length: 5\r\n\r\nhello";
+    let origin = Origin::start(HOST, At::Request, |_| vec![Act::Send(fine.to_vec())]).await;
+    assert_eq!(Whole::before(&origin).await.app().await.get().await.body, "hello");
+    assert!(origin.seen()[0].text().contains("\r\nAccept-Encoding: identity\r\n"));
+}

@@ -1,0 +1,113 @@
+//! A call ends the moment its hold is lost, on both sides, and nothing of it is left to leave later.
+
+use std::time::{Duration, Instant};
+
+use keylend_contract::{
+    refusal::Refusal,
+    wire::{RENEW_PATH, Verdict},
+};
+use tokio::time::sleep;
+
+use crate::{
+    origin::{Act, At, End, Origin},
+    sidecar::until,
+    whole::{HOST, Whole, ok},
+};
+
+const STREAM: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
+
+fn revoked() -> Verdict {
+    Verdict::Cut(Refusal::ShareRevoked { secret: "stripe".into() })
+}
+
+#[tokio::test]
+async fn a_renewed_stream_lives_and_a_stopped_one_is_cut_on_both_sides() {
+    let origin = Origin::start(HOST, At::Request, |_| vec![Act::Send(STREAM.into())]).await;
+    let whole = Whole::before(&origin).await;
+    let mut app = whole.app().await;
+    let request = app.request("GET /r/", "", "");
+    app.send(request).await;
+    app.until(b"hello\r\n").await;
+    sleep(Duration::from_millis(2_500)).await;
+    assert!(!app.is_closed().await, "it was renewed");
+    whole.change(|world| world.verdict = Some(revoked()));
+    let stopped = Instant::now();
+    assert_eq!(app.rest().await, "", "no end of the body: the app can tell");
+    until(|| origin.seen()[0].end == End::Reset).await;
+    assert!(stopped.elapsed() < Duration::from_millis(1_500), "{:?}", stopped.elapsed());
+}
+
+#[tokio::test]
+async fn a_call_that_still_waits_for_its_response_is_refused_by_name() {
+    let origin = Origin::start(HOST, At::Request, |_| vec![]).await;
+    let whole = Whole::before(&origin).await;
+    whole.change(|world| world.verdict = Some(revoked()));
+    let reply = whole.app().await.get().await;
+    assert_eq!((reply.status, reply.refusal()), (403, Some("share_revoked")));
+    until(|| origin.seen()[0].end == End::Reset).await;
+}
+
+#[tokio::test]
+async fn without_renewals_a_call_is_cut_two_seconds_after_its_ask() {
+    let origin = Origin::start(HOST, At::Request, |_| vec![Act::Send(STREAM.into())]).await;
+    let whole = Whole::before(&origin).await;
+    whole.change(|world| world.verdict = None);
+    let asked = Instant::now();
+    let mut app = whole.app().await;
+    let request = app.request("GET /r/", "", "");
+    app.send(request).await;
+    app.until(b"hello\r\n").await;
+    assert_eq!(app.rest().await, "");
+    until(|| origin.seen()[0].end == End::Reset).await;
+    let lived = asked.elapsed();
+    assert!(Duration::from_millis(1_900) < lived && lived < Duration::from_millis(2_300), "{lived:?}");
+}
+
+#[tokio::test]
+async fn a_call_that_cannot_begin_in_time_does_not() {
+    let origin = Origin::start(HOST, At::Request, |_| ok("")).await;
+    let whole = Whole::before(&origin).await;
+    whole.change(|world| {
+        world.verdict = None;
+        world.granted.begin_within_ms = 0;
+    });
+    assert_eq!(whole.app().await.get().await.refusal(), Some("grant_lapsed"));
+    assert_eq!(origin.heads(), 0);
+}
+
+#[tokio::test]
+async fn connections_that_waited_under_the_share_are_closed_with_it() {
+    let origin = Origin::start(HOST, At::Request, |request| {
+        if request.starts_with("GET /stream ") { vec![Act::Send(STREAM.into())] } else { ok("") }
+    })
+    .await;
+    let whole = Whole::before(&origin).await;
+    let (mut one, mut other) = (whole.app().await, whole.app().await);
+    let request = one.request("GET /r/stream", "", "");
+    one.send(request).await;
+    one.until(b"hello\r\n").await;
+    assert_eq!(other.get().await.status, 200);
+    assert_eq!(origin.seen().len(), 2);
+    whole.change(|world| world.verdict = Some(revoked()));
+    until(|| origin.seen().iter().all(|seen| seen.end == End::Reset)).await;
+    assert!(!whole.operator.heard(RENEW_PATH).is_empty());
+}
+
+/// The request's body fills every buffer on the way, since the origin reads none of it; none of that may leave later.
+#[tokio::test]
+async fn what_waits_in_buffers_is_discarded() {
+    let origin = Origin::start(HOST, At::Head, |_| vec![Act::Wait(Duration::from_secs(4))]).await;
+    let whole = Whole::before(&origin).await;
+    whole.change(|world| world.verdict = None);
+    let mut app = whole.app().await;
+    let request = app.request("POST /r/", "Content-Length: 100000000\r\n", "");
+    app.send(request).await;
+    let piece = vec![b'x'; 64 * 1024];
+    let writing = async {
+        loop {
+            app.send(&piece).await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(1), writing).await.is_err(), "it must fill up");
+    until(|| origin.seen()[0].end == End::Reset).await;
+}
