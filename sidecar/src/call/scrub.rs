@@ -4,8 +4,8 @@
 //! each character of these as itself, percent-encoded, escaped as in JSON or as an HTML entity, in any mixture, wherever
 //! the pieces of a body are cut. Eight bytes or more of a value at an edge of a body do not pass either. Nothing is held
 //! back but what might still be the beginning of a value. Other text passes unchanged.
-//! It cannot mask what is computed from a value (hashes, ciphers, compression). A second level of decoding, and state
-//! that outlives a call, must never be added.
+//! It cannot mask what is computed from a value (hashes, ciphers, compression), what is escaped twice, nor base64 that is
+//! broken into lines. State that outlives a call must never be added.
 
 mod filter;
 mod marks;
@@ -23,7 +23,7 @@ use self::search::{MOST, More, Search, Sought};
 
 /// Finds the values of one call.
 ///
-/// Holds each value once, 9 KiB for what they look like, and for each text at most 3 KiB of it beside the piece in hand.
+/// Holds each value once, some 16 KiB for what they look like, and of each text at most 3 KiB beside the piece in hand.
 pub struct Scrubber {
     sought: Sought,
     hits: AtomicU64,
