@@ -4,8 +4,8 @@
 //! each character of these as itself, percent-encoded, escaped as in JSON or as an HTML entity, in any mixture, wherever
 //! the pieces of a body are cut. Eight bytes or more of a value at an edge of a body do not pass either. Nothing is held
 //! back but what might still be the beginning of a value. Other text passes unchanged.
-//! It cannot mask what is computed from a value (hashes, ciphers, compression). A second level of decoding, and state
-//! that outlives a call, must never be added.
+//! It cannot mask what is computed from a value (hashes, ciphers, compression), what is escaped twice, nor base64 that is
+//! broken into lines. State that outlives a call must never be added.
 
 mod filter;
 mod marks;
@@ -19,15 +19,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use keylend_contract::{material::Material, plaintext::MIN_VALUE_BYTES};
 use zeroize::Zeroizing;
 
-use self::{
-    filter::Filter,
-    needle::Needle,
-    search::{MOST, More, Search, Sought},
-};
+use self::search::{MOST, More, Search, Sought};
 
 /// Finds the values of one call.
 ///
-/// Holds each value once, 9 KiB for what they look like, and for each text at most 3 KiB of it beside the piece in hand.
+/// Holds each value once, some 16 KiB for what they look like, and of each text at most 3 KiB beside the piece in hand.
 pub struct Scrubber {
     sought: Sought,
     hits: AtomicU64,
@@ -52,17 +48,8 @@ impl Scrubber {
 
     /// For `values`; one under eight bytes is no value.
     pub fn of(values: impl IntoIterator<Item = Zeroizing<Vec<u8>>>) -> Self {
-        let mut alphabet = Box::new([false; 256]);
-        let mut needles = Vec::new();
-        for value in values.into_iter().filter(|value| value.len() >= MIN_VALUE_BYTES) {
-            value.iter().for_each(|byte| alphabet[usize::from(*byte)] = true);
-            needles.extend(Needle::all(value));
-        }
-        // The characters of the other forms, and the zeros of UTF-16.
-        (0..=u8::MAX)
-            .filter(|byte| byte.is_ascii_alphanumeric() || b"+-/_\0".contains(byte))
-            .for_each(|byte| alphabet[usize::from(byte)] = true);
-        Self { sought: Sought { filter: Filter::new(&needles), needles, alphabet }, hits: AtomicU64::new(0) }
+        let values = values.into_iter().filter(|value| value.len() >= MIN_VALUE_BYTES);
+        Self { sought: Sought::new(values), hits: AtomicU64::new(0) }
     }
 
     /// Masks a text that is complete: a field's name or value, a reason.
@@ -113,7 +100,7 @@ impl Stream<'_> {
         if !self.begun {
             // One more than can be followed, so that the search knows.
             let Some(pieces) = opening::pieces(&sought.needles, &self.held, more, MOST + 1) else { return };
-            self.search.begin_within(sought, &pieces);
+            self.search.begin_within(&pieces);
             self.begun = true;
         }
         self.search.advance(sought, &self.held, more);

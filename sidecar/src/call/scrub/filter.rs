@@ -34,13 +34,13 @@ impl Filter {
     pub(super) fn new(needles: &[Needle]) -> Self {
         let (mut pairs, mut bytes) = (Box::new([0; 1024]), Box::new([false; 256]));
         for needle in needles {
-            let head: Vec<Vec<u8>> = (0..HEAD).map(|position| needle.accepted(position).collect()).collect();
+            let head: Vec<Vec<u8>> = (0..HEAD).map(|position| needle.accepted(position)).collect();
             head.iter().flatten().for_each(|byte| bytes[usize::from(*byte)] = true);
             for side_by_side in head.windows(2) {
                 for (first, second) in
                     side_by_side[0].iter().flat_map(|a| side_by_side[1].iter().map(move |b| (*a, *b)))
                 {
-                    let (word, bit) = pair(first, second);
+                    let (word, bit) = pair_bit(first, second);
                     pairs[word] |= bit;
                 }
             }
@@ -55,26 +55,38 @@ impl Filter {
         while from < tail {
             let end = tail.min(from + WINDOW);
             let escape = self.escape(text, from..end + STRIDE);
-            let plain = self.plain(text, from..escape.map_or(end, |at| end.min(at)));
-            if let Some(at) = plain {
-                return at..at + STRIDE;
+            let until = escape.map_or(end, |at| at.saturating_sub(STRIDE).max(from));
+            if let Some(at) = self.plain(text, from..until) {
+                return at.min(until)..at + STRIDE;
             }
             if let Some(at) = escape {
-                return at.saturating_sub(STRIDE).max(from)..at + 1;
+                return until..at + 1;
             }
             from = end;
         }
         tail..text.len()
     }
 
-    /// The first of [`STRIDE`] places of which one might begin a plain head, if one of `places` might.
+    /// The first of `places` at which [`HEAD`] bytes stand that are known pairs; of such places in a row, the first.
     fn plain(&self, text: &[u8], places: Range<usize>) -> Option<usize> {
-        let probes = (places.start..places.end).step_by(STRIDE);
-        probes.into_iter().find(|place| {
+        places.clone().step_by(STRIDE).find_map(|place| {
             let probe = place + STRIDE - 1;
-            let (word, bit) = pair(text[probe], text[probe + 1]);
-            self.pairs[word] & bit != 0
+            if !self.knows(text, probe) {
+                return None;
+            }
+            let before = (place..probe).rev().take_while(|at| self.knows(text, *at)).count();
+            let after = (probe + 1..probe + STRIDE).take_while(|at| self.knows(text, *at)).count();
+            (before + 1 + after >= STRIDE).then(|| probe - before)
         })
+    }
+
+    /// Whether the two bytes at `at` are a pair.
+    fn knows(&self, text: &[u8], at: usize) -> bool {
+        let known = |pair: &[u8]| {
+            let (word, bit) = pair_bit(pair[0], pair[1]);
+            self.pairs[word] & bit != 0
+        };
+        text.get(at..at + 2).is_some_and(known)
     }
 
     /// Where the first escape in `places` is that may stand in a head.
@@ -90,7 +102,7 @@ impl Filter {
     }
 }
 
-fn pair(first: u8, second: u8) -> (usize, u64) {
+fn pair_bit(first: u8, second: u8) -> (usize, u64) {
     let pair = usize::from(u16::from_be_bytes([first, second]));
     (pair / 64, 1 << (pair % 64))
 }

@@ -28,6 +28,8 @@ enum Form {
 const FORMS: [Form; 7] =
     [Form::Raw, Form::Base64(0), Form::Base64(1), Form::Base64(2), Form::Hex, Form::Utf16Le, Form::Utf16Be];
 
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
 impl Needle {
     /// Everything to look for `value` as.
     pub(super) fn all(value: Zeroizing<Vec<u8>>) -> impl Iterator<Item = Self> {
@@ -73,8 +75,24 @@ impl Needle {
     }
 
     /// All bytes that may stand at `position`.
-    pub(super) fn accepted(&self, position: usize) -> impl Iterator<Item = u8> {
-        (0..=u8::MAX).filter(move |byte| self.accepts(position, *byte))
+    pub(super) fn accepted(&self, position: usize) -> Vec<u8> {
+        match self.form {
+            Form::Raw => match self.value[position] {
+                b' ' => b" +".to_vec(),
+                byte => vec![byte],
+            },
+            Form::Base64(before) => {
+                let (wanted, known) = self.sextet(before, position);
+                let fits = |byte: &u8| sextet_of(*byte).is_some_and(|sextet| (sextet ^ wanted) & known == 0);
+                (b'+'..=b'z').filter(fits).collect()
+            }
+            Form::Hex => {
+                let digit = HEX[usize::from(self.nibble(position))];
+                vec![digit, digit.to_ascii_uppercase()]
+            }
+            Form::Utf16Le => vec![self.unit_half(position, 0)],
+            Form::Utf16Be => vec![self.unit_half(position, 1)],
+        }
     }
 
     /// The six bits at `position`, and which of them are the value's.
@@ -114,5 +132,28 @@ fn sextet_of(byte: u8) -> Option<u8> {
         b'+' | b'-' => Some(62),
         b'/' | b'_' => Some(63),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_accepted_bytes_are_those_that_are_listed() {
+        let value = (b' '..=b'~').chain([0, 128, 255]).collect::<Vec<u8>>();
+        for needle in Needle::all(Zeroizing::new(value)) {
+            for position in 0..needle.len() {
+                let listed = needle.accepted(position);
+                for byte in 0..=u8::MAX {
+                    assert_eq!(
+                        needle.accepts(position, byte),
+                        listed.contains(&byte),
+                        "{:?} {position}",
+                        needle.form
+                    );
+                }
+            }
+        }
     }
 }

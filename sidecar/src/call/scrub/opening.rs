@@ -8,7 +8,7 @@ use std::ops::Range;
 use super::{
     needle::Needle,
     search::More,
-    spelling::{LONGEST, Spelling, names, spelling, spellings},
+    spelling::{INTRODUCERS, LONGEST, Spelling, names, spelling, spellings},
 };
 
 /// A body that could begin at this character of this needle.
@@ -29,25 +29,31 @@ enum Shown {
     Enough,
 }
 
-/// The pieces `body` might begin with; `None` if more of it must be seen first. At most `most` are named.
+/// The pieces `body` might begin with; `None` if more of it must be seen first. Nothing is looked for beyond `most`.
 pub(super) fn pieces(needles: &[Needle], body: &[u8], more: More, most: usize) -> Option<Vec<Piece>> {
     if more == More::Follows && may_become_an_end(body) {
         return None;
     }
     let mut pieces = Vec::new();
     for at in (0..LONGEST.min(body.len() + 1)).filter(|at| may_be_an_end(&body[..*at])) {
+        let plain = body.get(at).filter(|byte| !INTRODUCERS.contains(byte));
         for (index, needle) in needles.iter().enumerate() {
             for first in 1..=needle.len() - needle.slice() {
+                if plain.is_some_and(|byte| !needle.accepts(first, *byte)) {
+                    continue;
+                }
                 let shown = shown(needle, first..first + needle.slice(), &body[at..], more);
-                if shown == Shown::Nothing || !needle.accepted(first - 1).any(|byte| ends(byte, &body[..at]))
+                if shown == Shown::Nothing
+                    || !needle.accepted(first - 1).into_iter().any(|byte| ends(byte, &body[..at]))
                 {
                     continue;
                 }
                 if shown == Shown::AllThereIs {
                     return None;
                 }
-                if pieces.len() < most {
-                    pieces.push(Piece { needle: index, first, at });
+                pieces.push(Piece { needle: index, first, at });
+                if pieces.len() == most {
+                    return Some(pieces);
                 }
             }
         }

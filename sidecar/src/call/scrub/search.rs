@@ -4,10 +4,14 @@
 //! character as itself, as the escape that begins there, or both ways; where neither fits it ends. So all mixtures of
 //! spellings are followed at once, and candidates that came to the same point are one.
 //!
-//! Promises: time for each byte and memory are bounded, whatever the values and the text are. There are at most
-//! [`MOST`] candidates; more arise only where a value repeats itself and the text repeats it too, and there more is
-//! masked rather than less (see [`Flood`]). What began at most [`CERTAIN`] characters ago is held; a longer match is
-//! masked as it comes, without waiting for its end.
+//! Promises: time for each byte and memory are bounded, whatever the values and the text are. There are at most [`MOST`]
+//! candidates; more arise only where a value repeats itself and the text repeats it too, and there more is masked rather
+//! than less. What began fewer than [`CERTAIN`] characters ago is held; a longer match is masked as it comes, without
+//! waiting for its end.
+
+use std::ops::Range;
+
+use zeroize::Zeroizing;
 
 use super::{
     filter::Filter,
@@ -18,10 +22,10 @@ use super::{
 };
 
 /// So many characters of a needle are masked even if the rest does not follow.
-pub(super) const CERTAIN: usize = 256;
+const CERTAIN: usize = 256;
 
-/// The most candidates that are followed one by one.
-pub(super) const MOST: usize = 256;
+/// The most candidates that are followed.
+pub(super) const MOST: usize = 64;
 
 /// From so many candidates on, those that came to the same point are made one.
 const CROWD: usize = 16;
@@ -29,9 +33,11 @@ const CROWD: usize = 16;
 /// What is looked for.
 pub(super) struct Sought {
     pub needles: Vec<Needle>,
-    pub filter: Filter,
-    /// The bytes any needle could have anywhere.
-    pub alphabet: Box<[bool; 256]>,
+    filter: Filter,
+    /// The needles that begin with each byte.
+    beginning: Vec<Vec<usize>>,
+    /// The bytes that stand anywhere in a needle.
+    alphabet: Box<[bool; 256]>,
 }
 
 /// Whether more of a text follows.
@@ -45,12 +51,12 @@ pub(super) enum More {
 #[derive(Default)]
 pub(super) struct Search {
     candidates: Vec<Candidate>,
-    /// Scratch for the candidates after a step.
+    /// Room for the candidates after a step.
     stepped: Vec<Candidate>,
     /// All before this was looked at.
     at: usize,
-    /// Up to here a needle may begin; beyond, the filter is asked.
-    look: usize,
+    /// Where the next needle may begin; what lies before was filtered out, what lies behind was not asked yet.
+    places: Range<usize>,
     flood: Option<Flood>,
     pub marks: Marks,
 }
@@ -68,24 +74,49 @@ struct Candidate {
     start: usize,
 }
 
-/// There were too many candidates, and some are not followed. As long as each could still take another character, all
-/// is masked.
+/// There were too many candidates, and none is followed. All is masked up to a character that is in no needle, where
+/// each of them would have ended.
 #[derive(Clone, Copy)]
 struct Flood {
     start: usize,
-    /// How many characters the longest of them could still take.
-    left: usize,
     /// An escape that was masked ends here.
     covered: usize,
+}
+
+impl Sought {
+    /// To find `values`, each in every form.
+    pub(super) fn new(values: impl Iterator<Item = Zeroizing<Vec<u8>>>) -> Self {
+        let mut alphabet = Box::new([false; 256]);
+        let mut needles = Vec::new();
+        for value in values {
+            value.iter().for_each(|byte| alphabet[usize::from(*byte)] = true);
+            needles.extend(Needle::all(value));
+        }
+        // The characters of the other forms, and the zeros of UTF-16.
+        (0..=u8::MAX)
+            .filter(|byte| byte.is_ascii_alphanumeric() || b"+-/_\0".contains(byte))
+            .for_each(|byte| alphabet[usize::from(byte)] = true);
+        let mut beginning = vec![Vec::new(); 256];
+        for (index, needle) in needles.iter().enumerate() {
+            needle.accepted(0).into_iter().for_each(|byte| beginning[usize::from(byte)].push(index));
+        }
+        Self { filter: Filter::new(&needles), needles, beginning, alphabet }
+    }
+
+    fn knows(&self, byte: u8) -> bool {
+        self.alphabet[usize::from(byte)]
+    }
 }
 
 impl Search {
     /// Looks at `text`, which is what is held and what came since.
     pub(super) fn advance(&mut self, sought: &Sought, text: &[u8], more: More) {
         while self.at < text.len() {
-            if self.candidates.is_empty() && self.flood.is_none() && self.at >= self.look {
-                let places = sought.filter.next(text, self.at);
-                (self.at, self.look) = (places.start, places.end);
+            if self.at >= self.places.end {
+                self.places = sought.filter.next(text, self.at);
+            }
+            if self.candidates.is_empty() && self.flood.is_none() && self.at < self.places.start {
+                self.at = self.places.start;
                 continue;
             }
             let escape = match spelling(&text[self.at..]) {
@@ -102,7 +133,7 @@ impl Search {
     }
 
     /// Takes up what a body might begin with.
-    pub(super) fn begin_within(&mut self, sought: &Sought, pieces: &[Piece]) {
+    pub(super) fn begin_within(&mut self, pieces: &[Piece]) {
         self.candidates.extend(pieces.iter().map(|piece| Candidate {
             at: piece.at,
             needle: piece.needle,
@@ -110,7 +141,7 @@ impl Search {
             first: piece.first,
             start: 0,
         }));
-        self.limit(sought);
+        self.limit();
     }
 
     /// Masks what the end of the text cut short.
@@ -139,7 +170,7 @@ impl Search {
             flood.covered = flood.covered.saturating_sub(count);
         }
         self.at -= count;
-        self.look = self.look.saturating_sub(count);
+        self.places = self.places.start.saturating_sub(count)..self.places.end.saturating_sub(count);
         self.marks.forget(count);
     }
 
@@ -147,45 +178,49 @@ impl Search {
     fn step(&mut self, sought: &Sought, plain: u8, escape: Option<(u8, usize)>) {
         let at = self.at;
         self.at += 1;
-        if self.flood.is_some() {
-            self.pour(sought, at, plain, escape);
+        if self.pour(sought, at, plain, escape) {
+            return;
         }
+        let ways = [Some((plain, 1)), escape];
         let mut candidates = std::mem::take(&mut self.candidates);
         for candidate in candidates.drain(..) {
-            if candidate.at == at {
-                self.take(sought, candidate, plain, escape);
-            } else {
+            if candidate.at > at {
                 self.stepped.push(candidate);
-            }
-        }
-        for needle in 0..sought.needles.len() {
-            self.take(sought, Candidate { at, needle, position: 0, first: 0, start: at }, plain, escape);
-        }
-        self.candidates = std::mem::replace(&mut self.stepped, candidates);
-        self.limit(sought);
-    }
-
-    /// Lets `candidate` take its next character both ways.
-    fn take(&mut self, sought: &Sought, candidate: Candidate, plain: u8, escape: Option<(u8, usize)>) {
-        let needle = &sought.needles[candidate.needle];
-        for (byte, length) in [Some((plain, 1)), escape].into_iter().flatten() {
-            if !needle.accepts(candidate.position, byte) {
                 continue;
             }
-            let taken =
-                Candidate { at: candidate.at + length, position: candidate.position + 1, ..candidate };
-            let done = taken.position == needle.len();
-            if done || taken.shown() >= CERTAIN {
-                self.marks.add(taken.start, taken.at);
+            let needle = &sought.needles[candidate.needle];
+            for (byte, length) in ways.into_iter().flatten() {
+                if needle.accepts(candidate.position, byte) {
+                    self.take(needle, candidate, length);
+                }
             }
-            if !done {
-                self.stepped.push(taken);
+        }
+        if self.places.contains(&at) {
+            for (byte, length) in ways.into_iter().flatten() {
+                for needle in &sought.beginning[usize::from(byte)] {
+                    let candidate = Candidate { at, needle: *needle, position: 0, first: 0, start: at };
+                    self.take(&sought.needles[*needle], candidate, length);
+                }
             }
+        }
+        self.candidates = std::mem::replace(&mut self.stepped, candidates);
+        self.limit();
+    }
+
+    /// Lets `candidate` take its next character, which has this `length`.
+    fn take(&mut self, needle: &Needle, candidate: Candidate, length: usize) {
+        let taken = Candidate { at: candidate.at + length, position: candidate.position + 1, ..candidate };
+        let done = taken.position == needle.len();
+        if done || taken.shown() >= CERTAIN {
+            self.marks.add(taken.start, taken.at);
+        }
+        if !done {
+            self.stepped.push(taken);
         }
     }
 
     /// Keeps the candidates few.
-    fn limit(&mut self, sought: &Sought) {
+    fn limit(&mut self) {
         if self.candidates.len() < CROWD {
             return;
         }
@@ -195,30 +230,27 @@ impl Search {
         if self.candidates.len() <= MOST {
             return;
         }
-        self.candidates.sort_unstable_by_key(|candidate| candidate.start);
-        let (mut start, mut covered) = (self.at, self.at);
-        for dropped in self.candidates.drain(MOST..) {
-            (start, covered) = (start.min(dropped.start), covered.max(dropped.at));
+        let mut flood = Flood { start: self.at, covered: self.at };
+        for dropped in self.candidates.drain(..) {
+            flood.start = flood.start.min(dropped.start);
+            flood.covered = flood.covered.max(dropped.at);
         }
-        self.marks.add(start, covered);
-        let left = sought.needles.iter().map(Needle::len).max().unwrap_or(0);
-        self.flood = Some(Flood { start, left, covered });
+        self.marks.add(flood.start, flood.covered);
+        self.flood = Some(flood);
     }
 
-    /// Masks one more character if it could be one of a candidate that is not followed.
-    fn pour(&mut self, sought: &Sought, at: usize, plain: u8, escape: Option<(u8, usize)>) {
-        let Some(flood) = &mut self.flood else { return };
-        let escaped = escape.filter(|(byte, _)| sought.alphabet[usize::from(*byte)]);
-        let fits = sought.alphabet[usize::from(plain)] || escaped.is_some();
-        if at >= flood.covered && (!fits || flood.left == 0) {
+    /// Masks one more character in a flood; says whether there is one.
+    fn pour(&mut self, sought: &Sought, at: usize, plain: u8, escape: Option<(u8, usize)>) -> bool {
+        let Some(flood) = &mut self.flood else { return false };
+        let escaped = escape.filter(|(byte, _)| sought.knows(*byte)).map(|(_, length)| length);
+        let length = escaped.or_else(|| sought.knows(plain).then_some(1));
+        if at >= flood.covered && length.is_none() {
             self.flood = None;
-            return;
+            return false;
         }
-        if at >= flood.covered {
-            flood.left -= 1;
-        }
-        flood.covered = flood.covered.max(at + escaped.map_or(1, |(_, length)| length));
+        flood.covered = flood.covered.max(at + length.unwrap_or(0));
         self.marks.add(flood.start, flood.covered);
+        true
     }
 }
 

@@ -108,19 +108,21 @@ fn value(digits: &[u8], radix: u32) -> Option<u32> {
     })
 }
 
-/// HTML's names of visible ASCII.
+/// HTML's names of visible ASCII, the usual ones first.
 const ENTITIES: [(&str, u8); 43] = [
+    ("amp", b'&'),
+    ("lt", b'<'),
+    ("gt", b'>'),
+    ("quot", b'"'),
+    ("apos", b'\''),
     ("Tab", b'\t'),
     ("NewLine", b'\n'),
     ("excl", b'!'),
-    ("quot", b'"'),
     ("QUOT", b'"'),
     ("num", b'#'),
     ("dollar", b'$'),
     ("percnt", b'%'),
-    ("amp", b'&'),
     ("AMP", b'&'),
-    ("apos", b'\''),
     ("lpar", b'('),
     ("rpar", b')'),
     ("ast", b'*'),
@@ -131,10 +133,8 @@ const ENTITIES: [(&str, u8); 43] = [
     ("sol", b'/'),
     ("colon", b':'),
     ("semi", b';'),
-    ("lt", b'<'),
     ("LT", b'<'),
     ("equals", b'='),
-    ("gt", b'>'),
     ("GT", b'>'),
     ("quest", b'?'),
     ("commat", b'@'),

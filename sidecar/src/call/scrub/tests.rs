@@ -228,6 +228,7 @@ fn a_piece_of_a_value_at_an_edge_of_a_body_does_not_pass() {
         ("2d%74est-0123456789 and more", "******************* and more"),
         ("u002dtest-0123456789 and more", "******************** and more"),
         ("#45;test-0123456789 and more", "******************* and more"),
+        ("aatest-0123456789 and", "aatest-0123456789 and"),
         ("2D303132333435363738 and", "2D303132333435363738 and"),
         ("D30313233343536373839 and", "********************* and"),
         ("and a2wtdGVzdC0wMTI", "and ***************"),
@@ -290,6 +291,35 @@ fn a_value_that_repeats_itself_is_masked_in_bounded_time() {
     let from = text.len() - b", and more".len() - value.len();
     assert!(out[from..].starts_with(&b"*".repeat(value.len())));
     assert!(out.ends_with(b", and more"));
+}
+
+#[test]
+fn a_body_that_ends_amid_a_repeating_value_is_masked() {
+    let value = b"a".repeat(100);
+    for count in 60..70 {
+        let body = [b"zz ".as_slice(), &value[..count]].concat();
+        assert_eq!(
+            scrubbed(&[&value], &[&body]),
+            [b"zz ".as_slice(), &b"*".repeat(count)].concat(),
+            "{count}"
+        );
+    }
+}
+
+#[test]
+fn readings_that_meet_again_are_one() {
+    let value = b"\\".repeat(20);
+    let body = [b"zz ".as_slice(), &value[..19], b" zz"].concat();
+    assert_eq!(scrubbed(&[&value], &[&body]), body);
+}
+
+#[test]
+fn an_escape_behind_bytes_that_look_like_a_beginning_is_not_passed_over() {
+    for before in 0..20 {
+        let body = ["z".repeat(before), "  %30    0 ".into()].concat();
+        let masked = ["z".repeat(before), "********** ".into()].concat();
+        assert_eq!(scrubbed(&[b"  0    0"], &[body.as_bytes()]), masked.as_bytes(), "{body}");
+    }
 }
 
 #[test]
