@@ -72,11 +72,8 @@ fn without_one_policy_nothing_is_enrolled() {
     });
     let rolled = stage.recipient.run(&["rollout", "status", "deployment/checkout", "--timeout=5s"]);
     assert!(!rolled.ok, "a pod was enrolled without its guards");
-    let bare: String = saved
-        .lines()
-        .filter(|line| !line.contains("resourceVersion") && !line.contains("uid:"))
-        .map(|line| format!("{line}\n"))
-        .collect();
+    let kept = |line: &&str| !line.contains("resourceVersion") && !line.contains("uid:");
+    let bare = saved.lines().filter(kept).collect::<Vec<_>>().join("\n");
     cluster.apply(&bare).expect_ok();
     stage.recipient.run(&["rollout", "status", "deployment/checkout", "--timeout=60s"]).expect_ok();
 }

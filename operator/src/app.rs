@@ -23,6 +23,7 @@ use tokio::{
     task::JoinHandle,
 };
 use tokio_rustls::TlsAcceptor;
+use tracing_subscriber::{filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 use uuid::Uuid;
 
 use crate::{
@@ -79,7 +80,7 @@ struct Listeners {
 pub fn prepare_process() {
     // The provider is installed once per process; a second installation changes nothing.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    tracing_subscriber::fmt().json().with_writer(std::io::stderr).with_max_level(tracing::Level::INFO).init();
+    log();
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);
         tracing::error!(place, "a request ended in a panic");
@@ -90,6 +91,15 @@ pub fn prepare_process() {
     {
         tracing::warn!("core files could not be ruled out");
     }
+}
+
+/// Logs to standard error. The API client says what it could not read at its level WARN, and that may be a key.
+fn log() {
+    let quiet = Targets::new()
+        .with_default(tracing::Level::INFO)
+        .with_target("kube_client::client", tracing::Level::ERROR);
+    let lines = tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(lines).with(quiet).init();
 }
 
 impl App {

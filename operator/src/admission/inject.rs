@@ -421,7 +421,7 @@ pub(crate) mod tests {
             Value::Object(fields) => {
                 fields.insert(key.to_owned(), value);
             }
-            _ => unreachable!(),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => unreachable!(),
         }
     }
 }
