@@ -10,7 +10,7 @@ PROGRAMS := target/$(HOST)/release
 TOOLS := $(KEYLEND_CACHE)/tools
 CARGO_DENY_VERSION := 0.20.2
 
-.PHONY: help check test test-fast test-cluster demo generate programs fuzz mutants tools bench
+.PHONY: help check test test-fast test-cluster demo generate programs tools
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -26,7 +26,7 @@ check: tools ## Format, lints, dependency rules, licences, generated files
 
 test: test-fast test-cluster ## Every test, on this machine and on a real cluster
 
-test-fast: ## The tests that need no cluster
+test-fast: cluster-packages ## The tests that need no cluster
 	cargo test --workspace --exclude keylend-e2e --locked
 	cd e2e/peers && go test ./...
 
@@ -36,7 +36,7 @@ test-cluster: programs cluster-tools ## The promises, on a real cluster that is 
 demo: programs cluster-tools ## The story of one lent credential, checked step by step (KEEP=1 leaves the cluster)
 	scripts/demo
 
-programs: ## Build the static programs that the images hold
+programs: cluster-packages ## Build the static programs that the images hold
 	RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --target $(HOST) \
 		-p keylend-operator -p keylend-sidecar -p kubectl-keylend
 	mkdir -p .build && cd e2e/peers && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o ../../.build/keylend-peers .
@@ -45,6 +45,6 @@ generate: ## Write the custom resource definitions from the Rust types
 	cargo run --quiet --locked -p keylend-crds --bin crdgen crds
 	cp crds/*.yaml charts/keylend/files/crds/
 
-tools: ## Install the pinned tools of `make check`
+tools: cluster-packages ## Install the pinned tools of `make check`
 	@$(TOOLS)/bin/cargo-deny --version 2>/dev/null | grep -qF $(CARGO_DENY_VERSION) || \
 		cargo install --quiet --locked cargo-deny --version $(CARGO_DENY_VERSION) --root $(TOOLS)

@@ -65,10 +65,11 @@ fn serve() -> Result<(), Box<dyn Error>> {
     })
 }
 
+/// Closed like the sidecar itself: a process of the same user elsewhere on the node could else reach the token by it.
 fn probe(which: Probe) -> ExitCode {
-    match which.ask(LISTENER) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) | Err(_) => ExitCode::FAILURE,
+    match process::close().map(|()| which.ask(LISTENER)) {
+        Ok(Ok(true)) => ExitCode::SUCCESS,
+        Ok(Ok(false) | Err(_)) | Err(_) => ExitCode::FAILURE,
     }
 }
 
