@@ -22,6 +22,7 @@ use crate::{
     },
     fault::Fault,
     resolve::caller::CallerClaims,
+    storage::envelope::hexadecimal,
 };
 
 /// Marks the records, and lets the sweep find them.
@@ -158,15 +159,6 @@ pub(super) fn token_replayed(claims: &CallerClaims) -> Alarm {
         uid: caller.pod_uid.clone(),
     };
     Alarm { concern: Concern::TokenReplayed, caller: Some(caller), object: Some(object) }
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]
