@@ -1,3 +1,5 @@
+//! Which blob comes in: once, newer than the live one, and not from the future.
+
 use keylend_contract::blob::{SealingPublicKey, generate_sealing_key};
 use zeroize::Zeroizing;
 

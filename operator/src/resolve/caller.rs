@@ -26,7 +26,8 @@ pub struct CallerClaims {
 /// The authenticated container asking now.
 ///
 /// ```compile_fail
-/// let forged = keylend_operator::resolve::caller::Caller(todo!());
+/// use keylend_operator::resolve::caller::{Caller, CallerClaims};
+/// fn forged(claims: CallerClaims) -> Caller { Caller(claims) }
 /// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Caller(CallerClaims);

@@ -1,3 +1,5 @@
+//! The sealing keys: every replica opens what was sealed to them, and nobody without their KMS key.
+
 use super::*;
 use crate::fake_api::FakeApi;
 

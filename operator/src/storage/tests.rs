@@ -1,3 +1,5 @@
+//! Where envelopes rest, against a small API server: each way not to open has its own error.
+
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::json;
 

@@ -1,3 +1,5 @@
+//! The controller of secrets against a small API server: values come in, move, stay and go.
+
 use keylend_contract::{
     blob::{Blob, Scope, SealingKeys},
     plaintext::Plaintext,

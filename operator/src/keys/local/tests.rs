@@ -1,3 +1,5 @@
+//! The local key provider: whom a key opens for, how long a reading serves, and when no key is made.
+
 use std::time::Duration;
 
 use serde_json::json;

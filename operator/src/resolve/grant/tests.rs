@@ -1,3 +1,5 @@
+//! The rule: everything in its place is granted, and each thing out of place is refused by its code.
+
 use keylend_contract::wire::{Ask, CallId, Target, Trace, WIRE_VERSION};
 use keylend_crds::secret::AcceptedShare;
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! An envelope: opens for its own binding and key, found under its name for ever, read strictly.
+
 use proptest::prelude::*;
 
 use super::*;

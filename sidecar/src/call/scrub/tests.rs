@@ -1,3 +1,5 @@
+//! Masking, by examples: what is found in which spelling and at which edge, and what passes unchanged.
+
 use std::fmt::Write as _;
 
 use base64::{

@@ -1,3 +1,5 @@
+//! What a linked secret makes of the share it names: the one that was accepted, and no other of its name.
+
 use serde_json::{Value, json};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! What is left over, and what only looks so.
+
 use serde_json::json;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The status that follows from what came in, as a pure function.
+
 use keylend_contract::blob::BlobDigest;
 use serde_json::{Value, json};
 

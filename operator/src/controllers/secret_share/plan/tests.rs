@@ -1,3 +1,5 @@
+//! What a share needs next, row by row.
+
 use keylend_crds::{
     Condition,
     condition::ConditionStatus::{False, True},
