@@ -1,0 +1,90 @@
+//! What the plugin says about itself, and what it answers to arguments that make no sense.
+
+use crate::run::keylend;
+
+const COMMANDS: [&[&str]; 7] = [
+    &["put"],
+    &["seal"],
+    &["lock", "test"],
+    &["share", "create"],
+    &["share", "revoke"],
+    &["accept"],
+    &["status"],
+];
+
+#[test]
+fn every_command_shows_an_example_of_itself() {
+    for command in COMMANDS {
+        let run = keylend(&[command, &["--help"]].concat());
+        assert_eq!(run.code, 0, "{command:?}");
+        let (_, examples) = run.stdout.split_once("Examples:").unwrap();
+        assert!(
+            examples.contains(&format!("kubectl keylend {} ", command.join(" "))),
+            "{command:?}: {examples}"
+        );
+    }
+    let all = keylend(&["--help"]).stdout;
+    for command in COMMANDS.iter().map(|command| command[0]).chain(["version"]) {
+        assert!(all.contains(&format!("\n  {command} ")), "{command}: {all}");
+    }
+}
+
+#[test]
+fn arguments_that_make_no_sense_are_named_and_exit_with_2() {
+    let create =
+        ["share", "create", "partner", "--secret=a", "--environment=production", "--to-namespace=partner"];
+    let with = |more: &[&'static str]| [&create[..], more].concat();
+    // (arguments, named)
+    let table = [
+        (vec![], "Usage: kubectl keylend"),
+        (vec!["get"], "'get'"),
+        (vec!["lock", "test", "a.example.com"], "--domain"),
+        (vec!["lock", "test", "--domain=a.example.com"], "<HOST>"),
+        (vec!["put"], "<NAME>"),
+        (vec!["put", "a.b"], "'a.b'"),
+        (vec!["put", "a", "--environment=Production"], "'Production'"),
+        (vec!["seal", "a"], "--environment"),
+        (vec!["status"], "<ROUTE>"),
+        (with(&[]), "--domain"),
+        (with(&["--domain=a.example.com", "--port=0"]), "--port"),
+        (with(&["--domain=a.example.com", "--header=Host"]), "'Host'"),
+        (with(&["--domain=a.example.com", "--expires-at=soon"]), "'soon'"),
+        (
+            with(&["--domain=a.example.com", "--expires-in=1h", "--expires-at=2030-01-01T00:00:00Z"]),
+            "--expires-at",
+        ),
+    ];
+    for (arguments, named) in table {
+        let run = keylend(&arguments);
+        assert_eq!((run.code, run.stdout.as_str()), (2, ""), "{arguments:?}");
+        assert!(run.stderr.contains(named), "{arguments:?}: {}", run.stderr);
+    }
+}
+
+#[test]
+fn what_is_wrong_is_told_before_a_cluster_is_asked_for() {
+    let create = ["share", "create", "p", "--secret=a", "--environment=e", "--to-namespace=p"];
+    // (arguments, said)
+    let table = [
+        ([&create[..], &["--domain=*.com"]].concat(), "'*.com'"),
+        ([&create[..], &["--domain=a.example.com", "--network=10.0.0.1/8"]].concat(), "10.0.0.0/8"),
+        (vec!["accept", "partner", "--name=a", "--environment=e"], "NAMESPACE/NAME"),
+    ];
+    for (arguments, said) in table {
+        let run = keylend(&arguments);
+        assert_eq!((run.code, run.stdout.as_str()), (1, ""), "{arguments:?}");
+        assert!(run.stderr.contains(said), "{arguments:?}: {}", run.stderr);
+    }
+}
+
+#[test]
+fn without_a_cluster_commands_say_so_and_version_still_answers() {
+    for arguments in [&["status", "stripe"][..], &["share", "revoke", "p"], &["put", "a"]] {
+        let run = keylend(arguments);
+        assert_eq!((run.code, run.stdout.as_str()), (1, ""), "{arguments:?}");
+        assert!(run.stderr.starts_with("error: ") && run.stderr.contains("kubeconfig"), "{}", run.stderr);
+    }
+    let run = keylend(&["version"]);
+    assert_eq!(run.code, 0);
+    assert!(run.stdout.starts_with(&format!("plugin    {}", env!("CARGO_PKG_VERSION"))), "{}", run.stdout);
+}

@@ -1,0 +1,84 @@
+//! `lock test`: one line an input, in order, and an exit code that scripts can rely on.
+
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _};
+
+use crate::run::{Run, keylend};
+
+fn lock_test(domains: &[&str], hosts: &[&str]) -> Run {
+    let mut arguments = vec!["lock", "test"];
+    for domain in domains {
+        arguments.extend(["--domain", domain]);
+    }
+    arguments.push("--");
+    arguments.extend(hosts);
+    keylend(&arguments)
+}
+
+#[test]
+fn each_host_gets_its_line_in_order() {
+    let domains = ["api.example.com", "*.example.org"];
+    let run = lock_test(
+        &domains,
+        &["a.example.org", "example.org", "api.example.com", "API.example.com", "a.example.org", "-x", ""],
+    );
+    let expected = "permitted\ta.example.org\n\
+        refused\texample.org\thost_not_approved\n\
+        permitted\tapi.example.com\n\
+        refused\tAPI.example.com\thost_not_a_name\n\
+        permitted\ta.example.org\n\
+        refused\t-x\thost_not_a_name\n\
+        refused\t\thost_not_a_name\n";
+    assert_eq!((run.code, run.stdout.as_str(), run.stderr.as_str()), (1, expected, ""));
+    let run = lock_test(&domains, &["api.example.com", "b.example.org"]);
+    assert_eq!(
+        (run.code, run.stdout.as_str()),
+        (0, "permitted\tapi.example.com\npermitted\tb.example.org\n")
+    );
+}
+
+#[test]
+fn no_input_can_look_like_another_line() {
+    let run = lock_test(
+        &["api.example.com"],
+        &["x\npermitted\tapi.evil.test", "evil.com\\good.com", "bücher.example"],
+    );
+    let expected = "refused\tx\\npermitted\\tapi.evil.test\thost_not_a_name\n\
+        refused\tevil.com\\good.com\thost_not_a_name\n\
+        refused\tbücher.example\thost_not_a_name\n";
+    assert_eq!((run.code, run.stdout.as_str()), (1, expected));
+    let bytes = [
+        OsStr::new("lock"),
+        OsStr::new("test"),
+        OsStr::new("--domain=a.example.com"),
+        OsStr::from_bytes(b"\xff.com"),
+    ];
+    let run = keylend(&bytes);
+    assert_eq!((run.code, run.stdout.as_str()), (1, "refused\t\u{fffd}.com\thost_not_a_name\n"));
+}
+
+#[test]
+fn an_invalid_domain_is_named_and_nothing_is_judged() {
+    for domain in
+        ["*.com", "", "-x.example.com", "api.example.com:443", "Api.example.com", "a.*.com", "10.0.0.1"]
+    {
+        let run = lock_test(&["api.example.com", domain], &["api.example.com"]);
+        assert_eq!((run.code, run.stdout.as_str()), (2, ""), "{domain}");
+        assert!(run.stderr.contains(&format!("'{domain}'")), "{domain}: {}", run.stderr);
+    }
+    let many = vec!["api.example.com"; 65];
+    let run = lock_test(&many, &["api.example.com"]);
+    assert_eq!((run.code, run.stdout.as_str()), (2, ""));
+    assert!(run.stderr.contains("at most 64 domains"), "{}", run.stderr);
+}
+
+#[test]
+fn programs_read_json() {
+    let run = keylend(&["lock", "test", "-o", "json", "-d", "api.example.com", "api.example.com", "x"]);
+    let lines: Vec<serde_json::Value> =
+        run.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let expected = [
+        serde_json::json!({"host": "api.example.com", "permitted": true, "code": null}),
+        serde_json::json!({"host": "x", "permitted": false, "code": "host_not_a_name"}),
+    ];
+    assert_eq!((run.code, lines.as_slice()), (1, expected.as_slice()));
+}

@@ -1,0 +1,10 @@
+//! The built plugin as a user or a script runs it, without a cluster: what it prints, where, and its exit codes.
+
+#[cfg(test)]
+mod help;
+#[cfg(test)]
+mod lock_test;
+#[cfg(test)]
+mod run;
+#[cfg(test)]
+mod seal;
