@@ -52,7 +52,8 @@ pub type Readings = HashMap<Pin, Reading>;
 /// Proof that every owner permits this call, now. Only [`decide`] makes one.
 ///
 /// ```compile_fail
-/// let forged = keylend_operator::resolve::grant::Grant { holds: vec![] };
+/// use keylend_operator::resolve::{grant::{Grant, Hold}, wish::Wish};
+/// fn forged(wish: Wish, holds: Vec<Hold>, term: std::time::Duration) -> Grant { Grant { wish, holds, term } }
 /// ```
 #[derive(Debug)]
 pub struct Grant {
