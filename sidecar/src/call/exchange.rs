@@ -8,6 +8,7 @@
 //! upstream's silence before and within its response has no limit of ours: event streams are silent by nature. The
 //! hold, the app's patience (closing its side ends the exchange) and TCP keep-alive bound it.
 
+mod acceptable;
 mod download;
 mod upload;
 

@@ -83,6 +83,7 @@ async fn an_upstream_that_is_malformed_is_refused_and_closed() {
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n",
         "HTTP/1.1 200 OK\r\n folded: x\r\n\r\n",
         "nonsense that is no response at all\r\n\r\n",
+        "HTTP/1.1 206 Partial Content\r\nContent-Length: 1\r\n\r\nx",
     ] {
         let origin = Origin::start(HOST, At::Request, move |_| vec![Act::Send(answer.into())]).await;
         let whole = Whole::before(&origin).await;

@@ -1,14 +1,14 @@
 //! The response's way: its head, then its body, scrubbed and framed anew.
 //!
-//! Promise: nothing of a response reaches the app before its head was found well-formed and uncoded. What is found wrong
-//! while the head still waits to leave is refused as a whole.
+//! Promise: nothing of a response reaches the app before its head was found well-formed and [`acceptable`]. What is found
+//! wrong while the head still waits to leave is refused as a whole.
 
 use std::time::Duration;
 
 use keylend_contract::refusal::Refusal;
 use tokio::{net::tcp::WriteHalf, task::yield_now};
 
-use super::{Afterwards, Exchange, Exchanged, Sent};
+use super::{Afterwards, Exchange, Exchanged, Sent, acceptable};
 use crate::{
     call::{
         app::gone,
@@ -38,7 +38,7 @@ pub(super) async fn download(
 ) -> Result<Exchanged, Failure> {
     let mut input = Inlet::new(spare);
     let mut response = head(this, &mut input).await?;
-    refuse_coding(response.fields())?;
+    acceptable::accept(&response)?;
     response.mask(|text| this.scrubber.whole(text));
     let framing = match response.framing() {
         Framing::UntilClose => Framing::Chunked,
@@ -69,11 +69,6 @@ async fn head(this: &Exchange<'_>, input: &mut Inlet<'_>) -> Result<ResponseHead
             return Ok(head);
         }
     }
-}
-
-fn refuse_coding(fields: &Fields) -> Result<(), Refusal> {
-    let identity = |coding: &[u8]| coding.is_empty() || coding.eq_ignore_ascii_case(b"identity");
-    if fields.all("content-encoding").all(identity) { Ok(()) } else { Err(Refusal::ResponseCoded) }
 }
 
 fn write_head(
