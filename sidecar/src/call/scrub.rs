@@ -2,15 +2,16 @@
 //!
 //! Promises: a value does not pass as itself, in base64 (either alphabet, any alignment), in hexadecimal or in UTF-16,
 //! each character of these as itself, percent-encoded, escaped as in JSON or as an HTML entity, in any mixture, wherever
-//! the pieces of a body are cut. Eight bytes or more of a value at an edge of a body do not pass either. Nothing is held
-//! back but what might still be the beginning of a value. Other text passes unchanged.
-//! It cannot mask what is computed from a value (hashes, ciphers, compression), what is escaped twice, nor base64 that is
-//! broken into lines. State that outlives a call must never be added.
+//! the pieces of a body are cut. Other text passes unchanged, a part of a value among it: if parts were masked, an app
+//! that makes the upstream echo its guesses would see which are right, byte by byte. For the same reason when a body's
+//! bytes leave depends on how it came, on where bytes stand that are in no value, and on how long the values are, never
+//! on what they are: see [`Stream`].
+//! It cannot mask what is computed from a value (hashes, ciphers, compression), what is escaped twice, base64 that is
+//! broken into lines, nor a value that comes in parts. State that outlives a call must never be added.
 
 mod filter;
 mod marks;
 mod needle;
-mod opening;
 mod search;
 mod spelling;
 
@@ -19,23 +20,30 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use keylend_contract::{material::Material, plaintext::MIN_VALUE_BYTES};
 use zeroize::Zeroizing;
 
-use self::search::{MOST, More, Search, Sought};
+use self::{
+    search::{More, Search, Sought},
+    spelling::ends_all,
+};
 
 /// Finds the values of one call.
 ///
-/// Holds each value once, some 16 KiB for what they look like, and of each text at most 3 KiB beside the piece in hand.
+/// Holds each value once, some 16 KiB for what they look like, and of each body at most 32 KiB beside the piece in hand.
 pub struct Scrubber {
     sought: Sought,
     hits: AtomicU64,
 }
 
 /// One body that is masked piece by piece.
+///
+/// What follows the last byte that ends all is held until such a byte or the body's end comes, but never more than the
+/// spelling of a value may take: lines leave with their ends, other text a constant length late. A body that does not come
+/// to its end is dropped, with what is held of it.
 pub struct Stream<'s> {
     scrubber: &'s Scrubber,
     search: Search,
-    /// Whether it was found out what the body begins with.
-    begun: bool,
     held: Zeroizing<Vec<u8>>,
+    /// All before this came with a byte that ends all.
+    ended: usize,
     released: usize,
 }
 
@@ -46,8 +54,9 @@ impl Scrubber {
         Self::of(material.values.iter().map(|value| value.expose(|bytes| Zeroizing::new(bytes.to_vec()))))
     }
 
-    /// For `values`; one under eight bytes is no value.
-    pub fn of(values: impl IntoIterator<Item = Zeroizing<Vec<u8>>>) -> Self {
+    /// For `values`, which are text as a [`Plaintext`](keylend_contract::plaintext::Plaintext) is; one under eight bytes
+    /// is no value.
+    fn of(values: impl IntoIterator<Item = Zeroizing<Vec<u8>>>) -> Self {
         let values = values.into_iter().filter(|value| value.len() >= MIN_VALUE_BYTES);
         Self { sought: Sought::new(values), hits: AtomicU64::new(0) }
     }
@@ -66,8 +75,8 @@ impl Scrubber {
         Stream {
             scrubber: self,
             search: Search::default(),
-            begun: false,
             held: Zeroizing::default(),
+            ended: 0,
             released: 0,
         }
     }
@@ -82,33 +91,26 @@ impl Stream<'_> {
     /// Takes the next piece in, and gives out what can no longer become a value.
     pub fn push(&mut self, piece: &[u8]) -> &[u8] {
         self.forget();
+        if let Some(last) = piece.iter().rposition(|byte| ends_all(*byte)) {
+            self.ended = self.held.len() + last + 1;
+        }
         self.held.extend_from_slice(piece);
-        self.search(More::Follows);
-        self.release(self.search.settled())
+        let sought = &self.scrubber.sought;
+        self.search.advance(sought, &self.held, More::Follows);
+        self.release(self.ended.max(self.held.len().saturating_sub(sought.hold)))
     }
 
-    /// Gives out the rest.
+    /// Gives out the rest of a body that came to its end.
     pub fn end(&mut self) -> &[u8] {
         self.forget();
-        self.search(More::Ends);
-        self.search.cut_short(&self.scrubber.sought, self.held.len());
+        self.search.advance(&self.scrubber.sought, &self.held, More::Ends);
         self.release(self.held.len())
-    }
-
-    fn search(&mut self, more: More) {
-        let sought = &self.scrubber.sought;
-        if !self.begun {
-            // One more than can be followed, so that the search knows.
-            let Some(pieces) = opening::pieces(&sought.needles, &self.held, more, MOST + 1) else { return };
-            self.search.begin_within(&pieces);
-            self.begun = true;
-        }
-        self.search.advance(sought, &self.held, more);
     }
 
     fn forget(&mut self) {
         self.held.drain(..self.released);
         self.search.forget(self.released);
+        self.ended = self.ended.saturating_sub(self.released);
         self.released = 0;
     }
 

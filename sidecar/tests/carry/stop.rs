@@ -14,7 +14,7 @@ use crate::{
     whole::{HOST, Whole, ok},
 };
 
-const STREAM: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
+const STREAM: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nhello\n\r\n";
 
 fn revoked() -> Verdict {
     Verdict::Cut(Refusal::ShareRevoked { secret: "stripe".into() })
@@ -27,7 +27,7 @@ async fn a_renewed_stream_lives_and_a_stopped_one_is_cut_on_both_sides() {
     let mut app = whole.app().await;
     let request = app.request("GET /r/", "", "");
     app.send(request).await;
-    app.until(b"hello\r\n").await;
+    app.until(b"hello\n\r\n").await;
     sleep(Duration::from_millis(2_500)).await;
     assert!(!app.is_closed().await, "it was renewed");
     whole.change(|world| world.verdict = Some(revoked()));
@@ -56,7 +56,7 @@ async fn without_renewals_a_call_is_cut_two_seconds_after_its_ask() {
     let mut app = whole.app().await;
     let request = app.request("GET /r/", "", "");
     app.send(request).await;
-    app.until(b"hello\r\n").await;
+    app.until(b"hello\n\r\n").await;
     assert_eq!(app.rest().await, "");
     until(|| origin.seen()[0].end == End::Reset).await;
     let lived = asked.elapsed();
@@ -85,7 +85,7 @@ async fn connections_that_waited_under_the_share_are_closed_with_it() {
     let (mut one, mut other) = (whole.app().await, whole.app().await);
     let request = one.request("GET /r/stream", "", "");
     one.send(request).await;
-    one.until(b"hello\r\n").await;
+    one.until(b"hello\n\r\n").await;
     assert_eq!(other.get().await.status, 200);
     assert_eq!(origin.seen().len(), 2);
     whole.change(|world| world.verdict = Some(revoked()));

@@ -47,15 +47,6 @@ impl Needle {
         }
     }
 
-    /// How many characters show eight bytes of the value wherever they are cut out.
-    pub(super) fn slice(&self) -> usize {
-        match self.form {
-            Form::Raw => 8,
-            Form::Base64(_) => 10,
-            Form::Hex | Form::Utf16Le | Form::Utf16Be => 16,
-        }
-    }
-
     /// Whether `byte` may stand at `position`.
     pub(super) fn accepts(&self, position: usize, byte: u8) -> bool {
         match self.form {

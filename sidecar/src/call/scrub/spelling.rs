@@ -1,7 +1,8 @@
 //! How one byte can be spelt in text: as itself, percent-encoded, escaped as in JSON, or as an HTML entity. Pure.
 //!
-//! Promise: [`spelling`] looks at no more than [`LONGEST`] bytes. It decodes one level and one byte: a text in which every
-//! byte is spelt another way is a walk over such steps, so no mixture needs a rule of its own.
+//! Promises: [`spelling`] looks at no more than [`LONGEST`] bytes, and at none behind one that [`ends_all`]. It decodes one
+//! level and one byte: a text in which every byte is spelt another way is a walk over such steps, so no mixture needs a
+//! rule of its own.
 
 /// The longest spelling of one byte: `&` and `;` around [`LONGEST_ENTITY`] characters.
 pub(super) const LONGEST: usize = LONGEST_ENTITY + 2;
@@ -23,6 +24,12 @@ pub(super) enum Spelling {
 /// The bytes escapes begin with.
 pub(super) const INTRODUCERS: [u8; 3] = [b'%', b'\\', b'&'];
 
+/// Whether `byte` stands in no spelling of any value: values are visible ASCII, spaces and tabs, and zeros part their
+/// bytes in UTF-16. Nothing that is looked for goes on behind such a byte.
+pub(super) fn ends_all(byte: u8) -> bool {
+    !matches!(byte, 0 | b'\t' | b' '..=b'~')
+}
+
 /// What `text` begins with.
 pub(super) fn spelling(text: &[u8]) -> Spelling {
     match text {
@@ -31,27 +38,6 @@ pub(super) fn spelling(text: &[u8]) -> Spelling {
         [b'&', rest @ ..] => entity(rest),
         _ => Spelling::Plain,
     }
-}
-
-/// The names of entities.
-pub(super) fn names() -> impl Iterator<Item = &'static [u8]> {
-    ENTITIES.iter().map(|(name, _)| name.as_bytes())
-}
-
-/// The escapes of `byte`, each in one case.
-pub(super) fn spellings(byte: u8) -> Vec<String> {
-    let mut spellings = vec![
-        format!("%{byte:02x}"),
-        format!("\\u{byte:04x}"),
-        format!("\\x{byte:02x}"),
-        format!("&#{byte};"),
-        format!("&#{byte:09};"),
-        format!("&#x{byte:x};"),
-        format!("&#x{byte:08x};"),
-    ];
-    let named = ENTITIES.iter().filter(|(_, named)| *named == byte);
-    spellings.extend(named.map(|(name, _)| format!("&{name};")));
-    spellings
 }
 
 /// JSON's escapes (RFC 8259, 7), and its neighbours' `\x27` and `\'`.
@@ -208,6 +194,22 @@ mod tests {
         for (text, expected) in table {
             assert_eq!(spelling(text.as_bytes()), *expected, "{text}");
         }
+    }
+
+    #[test]
+    fn no_spelling_holds_or_awaits_a_byte_that_ends_all() {
+        let starts = [
+            "", "%", "%4", "\\", "\\u", "\\u004", "\\x", "\\x4", "&", "&#", "&#x", "&#4", "&a", "&am", "&amp",
+        ];
+        for byte in (0..=u8::MAX).filter(|byte| ends_all(*byte)) {
+            for start in starts {
+                for rest in ["", ";", "41;", "0041"] {
+                    let text = [start.as_bytes(), &[byte], rest.as_bytes()].concat();
+                    assert_eq!(spelling(&text), Spelling::Plain, "{}", text.escape_ascii());
+                }
+            }
+        }
+        assert!(ends_all(b'\n') && ends_all(b'\r') && ends_all(0xc3) && !ends_all(b'n'));
     }
 
     #[test]
