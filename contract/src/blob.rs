@@ -21,7 +21,10 @@ use rustls::crypto::{
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::plaintext::{MAX_VALUE_BYTES, Plaintext, PlaintextError};
+use crate::{
+    hexadecimal::hexadecimal,
+    plaintext::{MAX_VALUE_BYTES, Plaintext, PlaintextError},
+};
 
 const PREFIX: &str = "kl1.";
 const FORMAT: u8 = 1;
@@ -287,15 +290,6 @@ impl SealingKeys {
         let key = self.keys.get(&self.primary).ok_or(BlobError::Key)?;
         if key.id().to_string() == self.primary { Ok(key) } else { Err(BlobError::Key) }
     }
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    use fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

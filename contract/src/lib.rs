@@ -14,6 +14,7 @@
 //! | [`place`] | where in a request a value may stand |
 //! | [`plaintext`], [`material`] | a value, and what it is for |
 //! | [`blob`] | a value sealed on a client |
+//! | [`hexadecimal`] | how digests and identifiers are written |
 //! | [`refusal`] | every way to say no |
 //! | [`wire`] | the messages between sidecar and operator |
 
@@ -21,6 +22,7 @@ pub mod address;
 pub mod blob;
 pub mod domain_lock;
 pub mod environment;
+pub mod hexadecimal;
 pub mod host;
 pub mod material;
 pub mod name;

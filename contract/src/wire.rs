@@ -13,19 +13,24 @@
 
 use std::time::Duration;
 
+use aws_lc_rs::digest;
 use base64::{Engine, prelude::BASE64_STANDARD};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{self, DeserializeOwned},
+};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::{
     address::Networks,
     domain_lock::DomainLock,
+    hexadecimal::hexadecimal,
     material::HeaderMaterial,
-    place::MAX_PLACES,
+    place::{HeaderPlace, MAX_PLACES},
     plaintext::{MAX_VALUE_BYTES, Plaintext},
     refusal::Refusal,
-    template::MAX_TEMPLATE_SECRETS,
+    template::{MAX_TEMPLATE_SECRETS, Template},
     upstream::{Ports, Upstream},
 };
 
@@ -126,7 +131,37 @@ pub struct Granted {
     pub permits: Vec<Permit>,
     /// The fields to write.
     pub headers: Vec<HeaderMaterial>,
+    /// The fields as the route has them.
+    pub headers_digest: HeadersDigest,
 }
+
+/// What a grant rests on. A call goes on only while the rule, asked again, rests on the very same: whatever was edited
+/// in a share or in the route's headers, the call begins anew or not at all.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Basis {
+    /// Where the call goes.
+    pub destination: Upstream,
+    /// The shares that hold it, in the order of the grant.
+    pub shares: Vec<HeldShare>,
+    /// The route's headers.
+    pub headers: HeadersDigest,
+}
+
+/// A share as it was read.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HeldShare {
+    /// Its UID.
+    pub uid: String,
+    /// Its generation, which each edit of its specification raises, and nothing else does.
+    pub generation: i64,
+}
+
+/// SHA-256 over a route's list of headers, in hexadecimal: equal lists have equal ones.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct HeadersDigest(String);
 
 /// One share's hold on a call: losing it cuts the call.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -162,20 +197,19 @@ pub enum Anchors {
 pub struct Renew {
     /// See [`WIRE_VERSION`].
     pub version: u16,
-    /// At most [`MAX_RENEWED_CALLS`].
+    /// At most [`MAX_RENEWED_CALLS`]: more are no message.
+    #[serde(deserialize_with = "few_calls")]
     pub calls: Vec<OpenCall>,
 }
 
-/// One open call: its ask, and what was granted then.
+/// One open call, or one that may still begin: its ask, and what was granted then.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct OpenCall {
     /// The ask as it was.
     pub ask: Ask,
-    /// Where the call went.
-    pub destination: Upstream,
-    /// The UIDs of the shares that hold it, in the order of the grant.
-    pub shares: Vec<String>,
+    /// What its grant rests on.
+    pub basis: Basis,
 }
 
 /// The answer to a [`Renew`]: a verdict a call, in the same order.
@@ -194,6 +228,8 @@ pub enum Verdict {
     Held(u64),
     /// Cut it now.
     Cut(Refusal),
+    /// Nothing could be read to decide by: what was said before stands, and runs out by itself.
+    Undecided,
 }
 
 /// A sidecar's proof of which container it is.
@@ -223,6 +259,35 @@ pub enum EnrolAnswer {
     },
     /// No, or not yet.
     Refused(Refusal),
+}
+
+impl Granted {
+    /// What it rests on.
+    #[must_use]
+    pub fn basis(&self) -> Basis {
+        let held = |permit: &Permit| HeldShare { uid: permit.share.clone(), generation: permit.generation };
+        Basis {
+            destination: self.destination.clone(),
+            shares: self.permits.iter().map(held).collect(),
+            headers: self.headers_digest.clone(),
+        }
+    }
+}
+
+impl HeadersDigest {
+    /// The digest of `headers`, in their order.
+    #[must_use]
+    pub fn of(headers: &[(HeaderPlace, Template)]) -> Self {
+        let mut context = digest::Context::new(&digest::SHA256);
+        for (place, template) in headers {
+            // Neither text can hold a line's end.
+            for text in [place.as_str(), &String::from(template.clone())] {
+                context.update(text.as_bytes());
+                context.update(b"\n");
+            }
+        }
+        Self(hexadecimal(context.finish().as_ref()))
+    }
 }
 
 /// Why bytes are not a message.
@@ -319,6 +384,14 @@ pub fn decode<M: DeserializeOwned>(bytes: &[u8]) -> Result<(M, Vec<Plaintext>), 
     if rest.is_empty() { Ok((message, values)) } else { Err(WireError::Framing) }
 }
 
+fn few_calls<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<OpenCall>, D::Error> {
+    let calls = Vec::deserialize(deserializer)?;
+    if calls.len() > MAX_RENEWED_CALLS {
+        return Err(de::Error::invalid_length(calls.len(), &"fewer calls"));
+    }
+    Ok(calls)
+}
+
 fn push_prefixed(bytes: &mut Vec<u8>, part: &[u8]) -> Result<(), WireError> {
     let length = u32::try_from(part.len()).map_err(|_| WireError::TooLarge)?;
     bytes.extend_from_slice(&length.to_be_bytes());
@@ -392,6 +465,41 @@ mod tests {
             assert_eq!(speak(version), Err(Refusal::WireVersionUnknown));
         }
         assert_eq!(speak(WIRE_VERSION), Ok(()));
+    }
+
+    #[test]
+    fn a_renewal_of_too_many_calls_is_no_message() {
+        let basis = Basis {
+            destination: "https://api.example.com".parse().unwrap(),
+            shares: vec![],
+            headers: HeadersDigest::of(&[]),
+        };
+        let call = OpenCall { ask: ask(), basis };
+        for (calls, read) in [(MAX_RENEWED_CALLS, true), (MAX_RENEWED_CALLS + 1, false)] {
+            let renew = Renew { version: WIRE_VERSION, calls: vec![call.clone(); calls] };
+            assert_eq!(decode::<Renew>(&encode(&renew, &[]).unwrap()).is_ok(), read, "{calls}");
+        }
+    }
+
+    #[test]
+    fn lists_of_headers_that_differ_in_anything_have_other_digests() {
+        let digest = |headers: &[(&str, &str)]| {
+            let header = |(name, value): &(&str, &str)| (name.parse().unwrap(), value.parse().unwrap());
+            HeadersDigest::of(&headers.iter().map(header).collect::<Vec<_>>())
+        };
+        let (one, other) = (("authorization", "Bearer {{secret:a}}"), ("x-key", "{{secret:b}}"));
+        let lists: [&[(&str, &str)]; 6] = [
+            &[one],
+            &[one, other],
+            &[other, one],
+            &[("x-authorization", one.1)],
+            &[(one.0, "Bearer {{secret:b}}")],
+            &[(one.0, "Basic {{secret:a}}")],
+        ];
+        for (at, list) in lists.iter().enumerate() {
+            assert_eq!(digest(list), digest(list));
+            assert!(lists[..at].iter().all(|earlier| digest(earlier) != digest(list)), "{list:?}");
+        }
     }
 
     #[test]

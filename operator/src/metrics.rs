@@ -44,7 +44,7 @@ impl Metrics {
             )?,
             renewals: by_code(
                 "keylend_renewals_total",
-                "Renewed calls by outcome: held, or the refusal's code.",
+                "Renewed calls by outcome: held, undecided, or the refusal's code.",
             )?,
             enrolments: by_code(
                 "keylend_enrolments_total",
@@ -93,6 +93,7 @@ impl Metrics {
             let code = match verdict {
                 Verdict::Held(_) => "held",
                 Verdict::Cut(refusal) => refusal.code(),
+                Verdict::Undecided => "undecided",
             };
             self.renewals.with_label_values(&[code]).inc();
         }

@@ -154,6 +154,8 @@ impl Resolver {
             .and_then(|grant| grant.continues(call).then_some(grant).ok_or(Refusal::GrantLapsed));
         match again {
             Ok(grant) => Verdict::Held(milliseconds(grant.term())),
+            // Nobody said no. The term runs out by itself, unless the next renewal finds out more.
+            Err(Refusal::OperatorUnreachable) => Verdict::Undecided,
             Err(refusal) => {
                 self.audit.refusal(rows::refusal(caller, &call.ask, &refusal)).await;
                 Verdict::Cut(refusal)

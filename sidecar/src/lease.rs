@@ -67,10 +67,11 @@ impl Hold {
         Self::Until { asked, end: asked + Duration::from_millis(milliseconds).min(GRANT_TERM) }
     }
 
-    /// The hold after a `verdict` on a question sent at `asked`. A cut is final; an older answer changes nothing.
+    /// The hold after a `verdict` on a question sent at `asked`. A cut is final; an older answer changes nothing, nor does
+    /// one that decides nothing.
     fn after(&self, asked: Instant, verdict: Verdict) -> Option<Self> {
         match (self, verdict) {
-            (Self::Cut(_), _) => None,
+            (Self::Cut(_), _) | (_, Verdict::Undecided) => None,
             (Self::Until { .. }, Verdict::Cut(refusal)) => Some(Self::Cut(refusal)),
             (Self::Until { asked: before, .. }, Verdict::Held(milliseconds)) => {
                 (asked >= *before).then(|| Self::of(asked, milliseconds))
@@ -100,8 +101,7 @@ impl Leases {
         let call = ask.call;
         let granted = &permission.granted;
         let (hold, lease) = watch::channel(Hold::of(permission.sent, granted.begin_within_ms));
-        let shares = granted.permits.iter().map(|permit| permit.share.clone()).collect();
-        let open = OpenCall { ask, destination: granted.destination.clone(), shares };
+        let open = OpenCall { ask, basis: granted.basis() };
         self.entries().insert(call, Entry { call: open, hold });
         Lease { leases: self.clone(), call, hold: lease, begun: AtomicBool::new(false) }
     }
@@ -194,7 +194,7 @@ mod tests {
         address::Networks,
         domain_lock::DomainLock,
         upstream::Ports,
-        wire::{Anchors, Permit, Target, Trace, WIRE_VERSION},
+        wire::{Anchors, HeadersDigest, HeldShare, Permit, Target, Trace, WIRE_VERSION},
     };
     use tokio::time::advance;
     use uuid::Uuid;
@@ -226,6 +226,7 @@ mod tests {
             destination: "https://api.example.com".parse().unwrap(),
             permits: vec![permit],
             headers: vec![],
+            headers_digest: HeadersDigest::of(&[]),
         };
         let material = Material { headers: vec![], values: vec![] };
         Permission { granted, material, sent: Instant::now() }
@@ -313,6 +314,7 @@ mod tests {
         leases.renewed(&calls, before, verdicts(&[Verdict::Held(1)]));
         advance(Duration::from_secs(1)).await;
         leases.renewed(&calls, Instant::now(), verdicts(&[Verdict::Held(2_000), Verdict::Held(2_000)]));
+        leases.renewed(&calls, Instant::now(), verdicts(&[Verdict::Undecided]));
         assert_eq!(lease.may_begin(), Ok(()));
         advance(Duration::from_secs(1)).await;
         assert_eq!(lease.may_begin(), Err(Refusal::GrantLapsed));
@@ -323,7 +325,8 @@ mod tests {
         let leases = Leases::new();
         let lease = leases.open(ask(1), &permission(2_000));
         assert_eq!(leases.open_calls().len(), 1);
-        assert_eq!(leases.open_calls()[0].shares, ["share-uid"]);
+        let held = HeldShare { uid: "share-uid".into(), generation: 1 };
+        assert_eq!(leases.open_calls()[0].basis.shares, [held]);
         drop(lease);
         assert_eq!(leases.open_calls().len(), 0);
     }

@@ -11,6 +11,7 @@ use std::io::{self, BufRead, Read};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use jiff::Timestamp;
+use keylend_contract::hexadecimal::digits;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// No row is longer, its line feed included.
@@ -36,11 +37,9 @@ impl Digest {
     }
 
     fn hex(self) -> [u8; 64] {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut hex = [0; 64];
         for (pair, byte) in hex.chunks_exact_mut(2).zip(self.0) {
-            pair[0] = DIGITS[usize::from(byte >> 4)];
-            pair[1] = DIGITS[usize::from(byte & 15)];
+            pair.copy_from_slice(&digits(byte));
         }
         hex
     }

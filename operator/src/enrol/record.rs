@@ -10,6 +10,7 @@ use std::{
 use aws_lc_rs::digest;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ConfigMap;
+use keylend_contract::hexadecimal::hexadecimal;
 use kube::{
     Api, Client, ResourceExt,
     api::{DeleteParams, ListParams, PostParams},
@@ -22,7 +23,6 @@ use crate::{
     },
     fault::Fault,
     resolve::caller::CallerClaims,
-    storage::envelope::hexadecimal,
 };
 
 /// Marks the records, and lets the sweep find them.

@@ -18,13 +18,14 @@ use kube::{
 use tokio::{sync::Mutex, time::Instant};
 use zeroize::Zeroizing;
 
+use keylend_contract::hexadecimal::hexadecimal;
+
 use crate::{
     keys::{KeyError, KeyProvider},
     storage::{
         ENVELOPE_TYPE, NAMESPACE,
         envelope::{
-            Binding, DataKey, EnvelopeError, KEY_BYTES, NONCE_BYTES, Provider, Sealed, TAG_BYTES,
-            hexadecimal, open, seal,
+            Binding, DataKey, EnvelopeError, KEY_BYTES, NONCE_BYTES, Provider, Sealed, TAG_BYTES, open, seal,
         },
         spoken,
     },

@@ -13,7 +13,7 @@ use keylend_contract::{
     refusal::Refusal,
     template::Segment,
     upstream::Upstream,
-    wire::{GRANT_TERM, Granted, OpenCall, Permit},
+    wire::{GRANT_TERM, Granted, HeadersDigest, OpenCall, Permit},
 };
 use keylend_crds::{
     STOP_FINALIZER, Secret, SecretShare,
@@ -123,12 +123,10 @@ impl Grant {
         self.term
     }
 
-    /// Whether the call that was granted then is the one that is granted now.
+    /// Whether what was granted then is what is granted now, to the last field of each share.
     #[must_use]
     pub fn continues(&self, open: &OpenCall) -> bool {
-        let permits = self.permits();
-        *self.destination() == open.destination
-            && permits.iter().map(|permit| permit.share.as_str()).eq(open.shares.iter().map(String::as_str))
+        self.answer().basis() == open.basis
     }
 
     /// What the sidecar is told, but for the values.
@@ -139,6 +137,7 @@ impl Grant {
             destination: self.destination().clone(),
             permits: self.permits(),
             headers: self.headers(),
+            headers_digest: HeadersDigest::of(&self.wish.parsed.headers),
         }
     }
 

@@ -12,7 +12,7 @@ use std::{
 use http::Request;
 use jiff::SignedDuration;
 use keylend_contract::wire::{CallId, GRANT_TERM, Trace, WIRE_VERSION};
-use keylend_crds::secret::ShareReference;
+use keylend_crds::{RouteSpec, route::RouteHeader, secret::ShareReference};
 use kube::{Client, client::Body};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -180,16 +180,22 @@ fn ask() -> Ask {
 }
 
 fn open() -> OpenCall {
-    OpenCall {
-        ask: ask(),
-        destination: "https://api.example.com".parse().unwrap(),
-        shares: vec!["uid-of-share".into()],
-    }
+    granted_in(&Scenario::complete())
 }
 
+/// A call as it was granted in `scenario`.
+fn granted_in(scenario: &Scenario) -> OpenCall {
+    OpenCall { ask: ask(), basis: scenario.decide().unwrap().answer().basis() }
+}
+
+/// Changes an object as the API server lets others do: an edit of the specification is a new generation.
 fn edit(api: &FakeApi, path: &str, change: impl FnOnce(&mut Value)) {
     let mut object = api.object(path).unwrap();
+    let before = object["spec"].clone();
     change(&mut object);
+    if object["spec"] != before {
+        object["metadata"]["generation"] = json!(object["metadata"]["generation"].as_i64().unwrap() + 1);
+    }
     api.set(path, object);
 }
 
@@ -401,7 +407,7 @@ async fn open_calls_are_held_by_one_fresh_read_without_a_row() {
 async fn an_open_call_is_cut_by_whatever_would_refuse_it_now() {
     type Change = fn(&FakeApi);
     // (change, code)
-    let table: [(Change, &str); 5] = [
+    let table: [(Change, &str); 4] = [
         (revoke, "share_revoked"),
         (|api| api.unset(SHARE).map(|_| ()).unwrap_or_default(), "share_revoked"),
         (
@@ -409,7 +415,6 @@ async fn an_open_call_is_cut_by_whatever_would_refuse_it_now() {
             "host_not_approved",
         ),
         (|api| edit(api, SECRET, |secret| secret["status"] = json!({})), "environment_unset"),
-        (|api| api.fail(&format!("GET {SHARE}"), 503), "operator_unreachable"),
     ];
     for (change, code) in table {
         let operator = Operator::complete().await;
@@ -421,10 +426,100 @@ async fn an_open_call_is_cut_by_whatever_would_refuse_it_now() {
 }
 
 #[tokio::test]
+async fn a_read_that_fails_neither_holds_nor_cuts_and_the_next_one_holds() {
+    for (path, status) in [(SHARE, 503), (SECRET, 429)] {
+        let operator = Operator::complete().await;
+        operator.api.fail(&format!("GET {path}"), status);
+        assert_eq!(operator.renew(vec![open()]).await, [Verdict::Undecided], "{path}");
+        assert!(operator.kinds().is_empty(), "nothing was decided");
+        operator.api.heal();
+        assert!(matches!(operator.renew(vec![open()]).await[..], [Verdict::Held(_)]), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_call_that_is_not_the_one_that_was_granted_is_cut_and_the_others_go_on() {
     let operator = Operator::complete().await;
-    let elsewhere = OpenCall { destination: "https://else.example.com".parse().unwrap(), ..open() };
-    let by_another = OpenCall { shares: vec!["another".into()], ..open() };
+    let (mut elsewhere, mut by_another) = (open(), open());
+    elsewhere.basis.destination = "https://else.example.com".parse().unwrap();
+    by_another.basis.shares[0].uid = "another".into();
     let verdicts = operator.renew(vec![elsewhere, open(), by_another]).await;
     assert!(matches!(&verdicts[..], [Verdict::Cut(_), Verdict::Held(_), Verdict::Cut(_)]), "{verdicts:?}");
+}
+
+fn certificate() -> String {
+    let key = rcgen::KeyPair::generate().unwrap();
+    rcgen::CertificateParams::new(["ca.example.com".to_owned()]).unwrap().self_signed(&key).unwrap().pem()
+}
+
+/// A share that permits more than the call needs, so that it still permits the call when it is narrowed.
+fn generous() -> Scenario {
+    let mut scenario = Scenario::complete();
+    let share = scenario.share.as_mut().unwrap();
+    share.spec.use_policy.domains.push("*.example.com".into());
+    share.spec.use_policy.ports = Some(vec![443, 8443]);
+    share.spec.use_policy.networks = Some(vec!["10.0.0.0/8".into(), "192.168.0.0/16".into()]);
+    share.spec.use_policy.ca_bundle = Some([certificate(), certificate()].concat());
+    share.spec.use_policy.inject.headers.push("X-Api-Key".into());
+    scenario
+}
+
+#[tokio::test]
+async fn a_call_goes_on_under_no_other_policy_than_the_one_it_was_granted_by() {
+    type Edit = fn(&mut Value);
+    // (what is edited, how, whether the call goes on)
+    let table: [(&str, Edit, bool); 8] = [
+        ("nothing", |_| (), true),
+        ("a status", |share| share["status"]["observedGeneration"] = json!(3), true),
+        ("domains", |share| share["spec"]["use"]["domains"] = json!(["api.example.com"]), false),
+        ("ports", |share| share["spec"]["use"]["ports"] = json!([443]), false),
+        ("networks", |share| share["spec"]["use"]["networks"] = json!(["10.0.0.0/8"]), false),
+        ("caBundle", |share| share["spec"]["use"]["caBundle"] = json!(certificate()), false),
+        ("inject", |share| share["spec"]["use"]["inject"]["headers"] = json!(["Authorization"]), false),
+        (
+            "serviceAccounts",
+            |share| share["spec"]["recipient"]["namespace"]["serviceAccounts"] = json!(["checkout"]),
+            false,
+        ),
+    ];
+    for (what, change, goes_on) in table {
+        let operator = Operator::of(&generous(), Box::new(|_, _| {})).await;
+        let call = granted_in(&generous());
+        edit(&operator.api, SHARE, change);
+        let verdicts = operator.renew(vec![call]).await;
+        match &verdicts[..] {
+            [Verdict::Held(_)] => assert!(goes_on, "{what}"),
+            [Verdict::Cut(refusal)] => {
+                assert!(!goes_on && *refusal == Refusal::GrantLapsed, "{what}: {refusal}");
+            }
+            other => panic!("{what}: {other:?}"),
+        }
+        assert!(operator.ask().await.is_ok(), "{what}: the next call begins under the policy as it is now");
+    }
+}
+
+#[tokio::test]
+async fn a_call_goes_on_only_while_its_route_writes_the_same_headers() {
+    type Edit = fn(&mut RouteSpec);
+    // (what is edited, how, whether the call goes on)
+    let table: [(&str, Edit, bool); 5] = [
+        ("nothing", |_| (), true),
+        ("text around the value", |route| route.headers[0].value.insert(0, '-'), false),
+        ("the header", |route| route.headers[0].name = "X-Api-Key".into(), false),
+        ("one header more", |route| route.headers.push(header("X-Api-Key")), false),
+        ("their order", |route| route.headers.insert(0, header("X-Api-Key")), false),
+    ];
+    for (what, change, goes_on) in table {
+        let mut edited = generous();
+        change(&mut edited.route.as_mut().unwrap().spec);
+        let operator = Operator::of(&edited, Box::new(|_, _| {})).await;
+        let [verdict] = &operator.renew(vec![granted_in(&generous())]).await[..] else { panic!("{what}") };
+        assert_eq!(matches!(verdict, Verdict::Held(_)), goes_on, "{what}: {verdict:?}");
+        let [verdict] = &operator.renew(vec![granted_in(&edited)]).await[..] else { panic!("{what}") };
+        assert!(matches!(verdict, Verdict::Held(_)), "{what}: {verdict:?}");
+    }
+}
+
+fn header(name: &str) -> RouteHeader {
+    RouteHeader { name: name.into(), value: "{{secret:stripe-api-key}}".into() }
 }

@@ -16,7 +16,7 @@ use aws_lc_rs::{
 };
 use zeroize::Zeroizing;
 
-use keylend_contract::plaintext::MAX_VALUE_BYTES;
+use keylend_contract::{hexadecimal::hexadecimal, plaintext::MAX_VALUE_BYTES};
 
 const FORMAT: u8 = 1;
 const VALUE_LABEL: &[u8] = b"keylend envelope v1";
@@ -280,15 +280,6 @@ fn encode(parts: &[&[u8]]) -> Vec<u8> {
         encoded.extend_from_slice(part);
     }
     encoded
-}
-
-/// Lower-case hexadecimal.
-pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 15])
-        .filter_map(|n| char::from_digit(n.into(), 16))
-        .collect()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! Promise: what is written upstream is exactly what the audit row holds, so the two can be joined; an app cannot choose
 //! the span. A `traceparent` that is not valid starts a new trace, as the specification asks.
 
-use keylend_contract::wire::Trace;
+use keylend_contract::{hexadecimal::hexadecimal, wire::Trace};
 
 use crate::http1::RequestHead;
 
@@ -57,11 +57,6 @@ fn is_identifier(text: &str, length: usize) -> bool {
 
 fn is_hexadecimal(text: &str, length: usize) -> bool {
     text.len() == length && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble & 15)]);
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use keylend_contract::{
 use tokio::{
     pin,
     task::JoinSet,
-    time::{Instant, MissedTickBehavior, interval, timeout},
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
 
 use super::{
@@ -25,7 +25,8 @@ use super::{
 };
 use crate::{fault::with_causes, lease::Leases};
 
-/// A renewal without an answer for so long is sent to another replica as well, while that can still help.
+/// A renewal without an answer for so long is sent to another replica as well, while that can still help; so is one whose
+/// answer decides nothing, after this time.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// One renewal, ready to be sent.
@@ -63,13 +64,20 @@ pub(super) async fn keep(operator: &Operator, leases: &Leases) {
     }
 }
 
-/// Renews the calls of one message, by a second replica if the first is silent or gone.
+/// Renews the calls of one message, by a second replica if the first is silent, gone or undecided.
 async fn renew(operator: &Operator, leases: &Leases, message: &Message) {
     let connection = operator.line.connection().await;
     let first = send(operator, &connection, leases, message);
     pin!(first);
     match timeout(PATIENCE, &mut first).await {
-        Ok(Ok(())) => {}
+        Ok(Ok(undecided)) if undecided.is_empty() => {}
+        Ok(Ok(undecided)) => {
+            operator.line.doubt(&connection);
+            sleep(PATIENCE).await;
+            for message in messages(&undecided) {
+                again(operator, leases, &message).await;
+            }
+        }
         Ok(Err(RenewError::Post(PostError::Unprocessed | PostError::Lost(_)))) => {
             operator.line.doubt(&connection);
             again(operator, leases, message).await;
@@ -77,33 +85,44 @@ async fn renew(operator: &Operator, leases: &Leases, message: &Message) {
         Ok(Err(error)) => tell(&error),
         Err(_) => {
             operator.line.doubt(&connection);
-            tokio::join!(
-                async { first.await.unwrap_or_else(|error| tell(&error)) },
-                again(operator, leases, message)
-            );
+            tokio::join!(async { told(first.await) }, again(operator, leases, message));
         }
     }
 }
 
 async fn again(operator: &Operator, leases: &Leases, message: &Message) {
     let connection = operator.line.connection().await;
-    send(operator, &connection, leases, message).await.unwrap_or_else(|error| tell(&error));
+    told(send(operator, &connection, leases, message).await);
 }
 
+/// Gives back the calls that the answer decides nothing about.
 async fn send(
     operator: &Operator,
     connection: &Connection,
     leases: &Leases,
     message: &Message,
-) -> Result<(), RenewError> {
+) -> Result<Vec<OpenCall>, RenewError> {
     let sent = Instant::now();
     let answer = connection.post(RENEW_PATH, message.bytes.clone()).await?;
     let (answer, _) = wire::decode::<RenewAnswer>(&answer).map_err(RenewError::Answer)?;
     if answer.verdicts.contains(&Verdict::Cut(Refusal::CallerUnknown)) {
         operator.identity.doubt();
     }
+    let undecided = undecided(&message.calls, &answer);
     leases.renewed(&message.calls, sent, answer);
-    Ok(())
+    Ok(undecided)
+}
+
+fn undecided(calls: &[OpenCall], answer: &RenewAnswer) -> Vec<OpenCall> {
+    let verdicts = calls.iter().zip(&answer.verdicts);
+    verdicts.filter(|(_, verdict)| **verdict == Verdict::Undecided).map(|(call, _)| call.clone()).collect()
+}
+
+/// There is no third attempt: each lease runs out by itself.
+fn told(sent: Result<Vec<OpenCall>, RenewError>) {
+    if let Err(error) = sent {
+        tell(&error);
+    }
 }
 
 fn tell(error: &RenewError) {
@@ -136,7 +155,7 @@ fn push(calls: &[OpenCall], messages: &mut Vec<Message>) {
 
 #[cfg(test)]
 mod tests {
-    use keylend_contract::wire::{Ask, CallId, Target, Trace};
+    use keylend_contract::wire::{Ask, Basis, CallId, HeadersDigest, HeldShare, Target, Trace};
     use uuid::Uuid;
 
     use super::*;
@@ -151,8 +170,11 @@ mod tests {
                 method: "GET".into(),
                 path: "/".repeat(path_length),
             },
-            destination: "https://api.example.com".parse().unwrap(),
-            shares: vec!["share-uid".into()],
+            basis: Basis {
+                destination: "https://api.example.com".parse().unwrap(),
+                shares: vec![HeldShare { uid: "5b1e7f0a-0000-4000-8000-000000000001".into(), generation: 3 }],
+                headers: HeadersDigest::of(&[]),
+            },
         };
         (0..count).map(call).collect()
     }

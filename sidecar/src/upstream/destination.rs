@@ -101,7 +101,9 @@ impl Key {
 
 #[cfg(test)]
 mod tests {
-    use keylend_contract::{address::Networks, domain_lock::DomainLock, upstream::Ports};
+    use keylend_contract::{
+        address::Networks, domain_lock::DomainLock, upstream::Ports, wire::HeadersDigest,
+    };
 
     use super::*;
 
@@ -118,7 +120,8 @@ mod tests {
 
     fn granted(permits: Vec<Permit>) -> Granted {
         let destination = "https://api.example.com".parse().unwrap();
-        Granted { begin_within_ms: 2_000, destination, permits, headers: vec![] }
+        let headers_digest = HeadersDigest::of(&[]);
+        Granted { begin_within_ms: 2_000, destination, permits, headers: vec![], headers_digest }
     }
 
     #[test]

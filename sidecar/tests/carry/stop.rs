@@ -4,14 +4,14 @@ use std::time::{Duration, Instant};
 
 use keylend_contract::{
     refusal::Refusal,
-    wire::{RENEW_PATH, Verdict},
+    wire::{Granted, HeadersDigest, RENEW_PATH, Verdict},
 };
 use tokio::time::sleep;
 
 use crate::{
     origin::{Act, At, End, Origin},
     sidecar::until,
-    whole::{HOST, Whole, ok},
+    whole::{HOST, Resolving, Whole, ok},
 };
 
 const STREAM: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nhello\n\r\n";
@@ -35,6 +35,54 @@ async fn a_renewed_stream_lives_and_a_stopped_one_is_cut_on_both_sides() {
     assert_eq!(app.rest().await, "", "no end of the body: the app can tell");
     until(|| origin.seen()[0].end == End::Reset).await;
     assert!(stopped.elapsed() < Duration::from_millis(1_500), "{:?}", stopped.elapsed());
+}
+
+/// What a renewal can find changed, though the call would be granted again.
+fn edits() -> [fn(&mut Granted); 2] {
+    [
+        |granted| granted.permits[0].generation += 1,
+        |granted| {
+            let header = ("authorization".parse().unwrap(), "Basic {{secret:stripe}}".parse().unwrap());
+            granted.headers_digest = HeadersDigest::of(&[header]);
+        },
+    ]
+}
+
+#[tokio::test]
+async fn a_stream_is_cut_when_what_it_was_granted_by_was_edited() {
+    for edit in edits() {
+        let origin = Origin::start(HOST, At::Request, |_| vec![Act::Send(STREAM.into())]).await;
+        let whole = Whole::before(&origin).await;
+        let mut app = whole.app().await;
+        let request = app.request("GET /r/", "", "");
+        app.send(request).await;
+        app.until(b"hello\r\n").await;
+        whole.change(|world| edit(&mut world.granted));
+        let edited = Instant::now();
+        assert_eq!(app.rest().await, "");
+        until(|| origin.seen()[0].end == End::Reset).await;
+        assert!(edited.elapsed() < Duration::from_millis(1_500), "{:?}", edited.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_has_not_begun_does_not_begin_once_what_it_was_granted_by_was_edited() {
+    for edit in edits() {
+        let origin = Origin::start(HOST, At::Request, |_| ok("")).await;
+        let whole = Whole::before(&origin).await;
+        whole.change(|world| world.resolving = Resolving::NotYet);
+        let mut app = whole.app().await;
+        let request = app.request("GET /r/", "", "");
+        app.send(request).await;
+        until(|| !whole.asks().is_empty()).await;
+        whole.change(|world| edit(&mut world.granted));
+        let edited = Instant::now();
+        assert_eq!(app.reply().await.refusal(), Some("grant_lapsed"));
+        assert!(edited.elapsed() < Duration::from_millis(1_500), "{:?}", edited.elapsed());
+        whole.change(|world| world.resolving = Resolving::AtOnce);
+        assert_eq!(origin.heads(), 0);
+        assert_eq!(app.get().await.status, 200, "the next call begins under the new policy");
+    }
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use keylend_contract::{
     plaintext::Plaintext,
     refusal::Refusal,
     upstream::Ports,
-    wire::{ASK_PATH, Anchors, Answer, Granted, RENEW_PATH, RenewAnswer, Verdict},
+    wire::{ASK_PATH, Anchors, Answer, Granted, OpenCall, RENEW_PATH, RenewAnswer, Verdict},
 };
 use keylend_sidecar::{listen::Listener, upstream::Resolver};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
@@ -30,11 +30,21 @@ pub const VALUE: &str = "kl-test-value-0123456789";
 /// What a test may change while everything runs.
 pub struct World {
     pub granted: Granted,
-    /// The verdict on each renewal; none is no answer.
+    /// The verdict on each renewal of what would be granted now, anything else being cut; none is no answer.
     pub verdict: Option<Verdict>,
     pub refusal: Option<Refusal>,
     /// What names resolve to.
     pub names: HashMap<String, Vec<IpAddr>>,
+    /// Whether a name resolves.
+    pub resolving: Resolving,
+}
+
+/// How a resolver behaves.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Resolving {
+    AtOnce,
+    /// Not before this changes.
+    NotYet,
 }
 
 /// The running sidecar. It ends when dropped.
@@ -65,14 +75,21 @@ impl Whole {
 
     pub async fn start(granted: Granted) -> Self {
         let names = HashMap::from([(HOST.to_owned(), vec![IpAddr::from([127, 0, 0, 1])])]);
-        let world = World { granted, verdict: Some(Verdict::Held(2_000)), refusal: None, names };
+        let verdict = Some(Verdict::Held(2_000));
+        let world = World { granted, verdict, refusal: None, names, resolving: Resolving::AtOnce };
         let world = Arc::new(Mutex::new(world));
         let script = world.clone();
         let (operator, link) = sidecar::linked(move |heard| answer(&script.lock().unwrap(), heard)).await;
         let resolving = world.clone();
         let resolver = Resolver::new(move |host, _| {
             let answers = resolving.lock().unwrap().names.get(host).cloned();
-            async move { answers.ok_or_else(|| std::io::ErrorKind::NotFound.into()) }
+            let resolving = resolving.clone();
+            async move {
+                while resolving.lock().unwrap().resolving == Resolving::NotYet {
+                    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                }
+                answers.ok_or_else(|| std::io::ErrorKind::NotFound.into())
+            }
         });
         let link_parts = (link.identity.clone(), link.operator.clone(), link.leases.clone());
         let listener =
@@ -112,7 +129,11 @@ fn answer(world: &World, heard: &Heard) -> Step {
             Step::Answer(encoded(&Answer::Granted(Box::new(world.granted.clone())), &[value]))
         }
         (RENEW_PATH, _, Some(verdict)) => {
-            let verdicts = vec![verdict.clone(); heard.renew().calls.len()];
+            let again = |call: &OpenCall| {
+                let same = call.basis == world.granted.basis();
+                if same { verdict.clone() } else { Verdict::Cut(Refusal::GrantLapsed) }
+            };
+            let verdicts = heard.renew().calls.iter().map(again).collect();
             Step::Answer(encoded(&RenewAnswer { verdicts }, &[]))
         }
         _ => Step::Silence,

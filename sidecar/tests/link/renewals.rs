@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::{
     scripted_operator::{Heard, Step, encoded},
-    sidecar::{Link, ask, linked, until, yes},
+    sidecar::{Link, ask, granted, linked, until, yes},
 };
 
 fn verdicts(verdicts: Vec<Verdict>) -> Vec<u8> {
@@ -51,7 +51,7 @@ async fn a_call_that_is_renewed_goes_on_and_one_that_ended_is_not_renewed() {
     sleep(Duration::from_millis(100)).await;
     let renewed = operator.heard(RENEW_PATH);
     let call = &renewed[0].renew().calls[0];
-    assert_eq!((call.ask.clone(), call.shares.as_slice()), (ask(1), ["share-uid".to_owned()].as_slice()));
+    assert_eq!((call.ask.clone(), call.basis.clone()), (ask(1), granted().basis()));
     sleep(GRANT_TERM).await;
     assert_eq!(operator.heard(RENEW_PATH).len(), renewed.len());
 }
@@ -89,13 +89,14 @@ async fn a_caller_that_is_not_known_any_more_enrols_again() {
 
 #[tokio::test]
 async fn without_a_good_answer_the_hold_is_lost_within_its_term() {
-    let steps: [fn() -> Step; 6] = [
+    let steps: [fn() -> Step; 7] = [
         || Step::Silence,
         || Step::Reset,
         || Step::Freeze,
         || Step::Status(500, vec![]),
         || Step::Answer(b"nonsense".to_vec()),
         || Step::Answer(verdicts(vec![])),
+        || Step::Answer(verdicts(vec![Verdict::Undecided])),
     ];
     let lost = steps.into_iter().map(|step| async move {
         let (operator, link) = linked(granting(move |_| step())).await;
@@ -107,6 +108,20 @@ async fn without_a_good_answer_the_hold_is_lost_within_its_term() {
         assert!(after >= GRANT_TERM && after < GRANT_TERM + Duration::from_millis(300), "{after:?}");
         assert!(renewals >= 1);
     }
+}
+
+#[tokio::test]
+async fn an_answer_that_decides_nothing_cuts_nothing_while_every_second_one_does() {
+    let renewals = AtomicUsize::new(0);
+    let (_operator, link) =
+        linked(granting(move |heard| match renewals.fetch_add(1, Ordering::SeqCst) % 2 {
+            0 => Step::Answer(verdicts(vec![Verdict::Undecided])),
+            _ => Step::Answer(held(heard)),
+        }))
+        .await;
+    let permission = link.permission(1).await;
+    let lease = link.leases.open(ask(1), &permission);
+    assert!(timeout(GRANT_TERM * 2, lease.lost()).await.is_err());
 }
 
 #[tokio::test]

@@ -10,8 +10,8 @@ use keylend_contract::{
     refusal::Refusal,
     upstream::Ports,
     wire::{
-        Anchors, Answer, Ask, CallId, ENROL_PATH, Granted, OPERATOR_SERVER_NAME, Permit, Target, Trace,
-        WIRE_VERSION,
+        Anchors, Answer, Ask, CallId, ENROL_PATH, Granted, HeadersDigest, OPERATOR_SERVER_NAME, Permit,
+        Target, Trace, WIRE_VERSION,
     },
 };
 use keylend_sidecar::{
@@ -164,11 +164,13 @@ pub fn granted() -> Granted {
         anchors: Anchors::Public,
     };
     let parts = vec![Part::Literal("Bearer ".into()), Part::Value(0)];
+    let written = ("authorization".parse().unwrap(), "Bearer {{secret:stripe}}".parse().unwrap());
     Granted {
         begin_within_ms: 2_000,
         destination: "https://api.example.com".parse().unwrap(),
         permits: vec![permit],
         headers: vec![HeaderMaterial { name: "authorization".parse().unwrap(), parts }],
+        headers_digest: HeadersDigest::of(&[written]),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The rule: everything in its place is granted, and each thing out of place is refused by its code.
 
-use keylend_contract::wire::{Ask, CallId, Target, Trace, WIRE_VERSION};
+use keylend_contract::wire::{Ask, Basis, CallId, Target, Trace, WIRE_VERSION};
 use keylend_crds::secret::AcceptedShare;
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -335,6 +335,7 @@ fn two_names_for_one_share_are_two_values_and_one_permit_and_all_must_permit() {
 
 #[test]
 fn only_the_very_call_that_was_granted_goes_on() {
+    type Change = fn(&mut Basis);
     let grant = Scenario::complete().decide().unwrap();
     let ask = Ask {
         version: WIRE_VERSION,
@@ -344,16 +345,20 @@ fn only_the_very_call_that_was_granted_goes_on() {
         method: "GET".into(),
         path: "/".into(),
     };
-    let open = |destination: &str, shares: &[&str]| OpenCall {
-        ask: ask.clone(),
-        destination: destination.parse().unwrap(),
-        shares: shares.iter().map(ToString::to_string).collect(),
-    };
-    assert!(grant.continues(&open("https://api.example.com", &["uid-of-share"])));
-    assert!(!grant.continues(&open("https://api.example.com:8443", &["uid-of-share"])));
-    assert!(!grant.continues(&open("https://api.example.com", &["another"])));
-    assert!(!grant.continues(&open("https://api.example.com", &[])));
-    assert!(!grant.continues(&open("https://api.example.com", &["uid-of-share", "another"])));
+    let table: [(Change, bool); 7] = [
+        (|_| (), true),
+        (|basis| basis.destination = "https://api.example.com:8443".parse().unwrap(), false),
+        (|basis| basis.shares[0].uid = "another".into(), false),
+        (|basis| basis.shares[0].generation -= 1, false),
+        (|basis| basis.shares.clear(), false),
+        (|basis| basis.shares.push(basis.shares[0].clone()), false),
+        (|basis| basis.headers = HeadersDigest::of(&[]), false),
+    ];
+    for (number, (change, continues)) in table.into_iter().enumerate() {
+        let mut open = OpenCall { ask: ask.clone(), basis: grant.answer().basis() };
+        change(&mut open.basis);
+        assert_eq!(grant.continues(&open), continues, "{number}");
+    }
 }
 
 proptest! {
