@@ -1,6 +1,6 @@
 //! The app in a recipient's pod: a real Go client, told by its control listener what to call.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -30,6 +30,36 @@ pub struct Call {
     pub error: String,
     /// The call's trace.
     pub trace_id: String,
+}
+
+/// One thing that happened to a call whose pieces are told as they come.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default)]
+#[derive(Default)]
+pub struct Event {
+    /// "begin", "sent" (a piece of the request's body), "head", "chunk" (of the response's body), or "end".
+    pub event: String,
+    /// When; nanoseconds since 1970.
+    pub time: i64,
+    /// The call's trace, at its beginning.
+    pub trace_id: String,
+    /// Why the response did not come whole, at its end.
+    pub error: String,
+}
+
+/// What a run came to, all calls together.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Summary {
+    /// How many calls there were.
+    pub calls: u64,
+    /// How many had which HTTP status.
+    pub by_status: HashMap<String, u64>,
+    /// How many ended each second.
+    pub per_second: f64,
+    /// Half of those that were answered took no longer, in microseconds.
+    pub p50_us: f64,
+    /// 99 of 100 took no longer, in microseconds.
+    pub p99_us: f64,
 }
 
 impl App {
@@ -71,6 +101,46 @@ impl App {
         let last = lines.pop().unwrap_or_default();
         assert!(last.contains("\"summary\""), "the run was cut off: {last}");
         lines.iter().map(|line| serde_json::from_str(line).expect("a result is JSON")).collect()
+    }
+
+    /// Runs what `wish` says, and gives back only what all calls together came to.
+    ///
+    /// # Panics
+    /// When the run was cut off.
+    #[track_caller]
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "a run that was not cut off ends with its summary")]
+    pub fn summary(&self, wish: &Value) -> Summary {
+        let mut wish = wish.clone();
+        wish["quiet"] = Value::Bool(true);
+        let text = post(&format!("{}/run", self.control), &wish);
+        let mut last: HashMap<String, Summary> =
+            serde_json::from_str(&text).expect("a quiet run tells its summary");
+        last.remove("summary").expect("a quiet run tells its summary")
+    }
+
+    /// Makes the one call that `wish` says (see `e2e/peers`) and tells all that happened to it, in order.
+    ///
+    /// # Panics
+    /// When the call was not told to its end.
+    #[track_caller]
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "a test without its app cannot go on")]
+    pub fn stream(&self, wish: &Value) -> Vec<Event> {
+        let lines = post(&format!("{}/stream", self.control), wish);
+        let events: Vec<Event> =
+            lines.lines().map(|line| serde_json::from_str(line).expect("an event is JSON")).collect();
+        assert!(events.last().is_some_and(|last| last.event == "end"), "the stream was cut off: {events:?}");
+        events
+    }
+
+    /// Begins no more calls, in any run.
+    ///
+    /// # Panics
+    /// When the app does not answer.
+    #[track_caller]
+    pub fn stop(&self) {
+        post(&format!("{}/stop", self.control), &Value::Null);
     }
 }
 

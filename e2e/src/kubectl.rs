@@ -7,11 +7,54 @@ use std::{
 
 use serde_json::Value;
 
+use crate::{App, Container};
+
 /// A `kubectl` with a namespace, and perhaps another user's kubeconfig.
 #[derive(Clone, Debug)]
 pub struct Kubectl {
     namespace: String,
     kubeconfig: Option<String>,
+}
+
+/// A pod that runs.
+#[derive(Clone, Debug)]
+pub struct Pod {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its address.
+    pub address: String,
+}
+
+impl Pod {
+    /// The app in it.
+    #[must_use]
+    pub fn app(&self) -> App {
+        App::at(&self.address)
+    }
+
+    /// Its container `name`.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[track_caller]
+    #[must_use]
+    pub fn container(&self, name: &str) -> Container {
+        Container::find(&self.namespace, &self.name, name)
+    }
+
+    /// Reads it from JSON, if it runs and is not about to go.
+    fn running(pod: &Value) -> Option<Self> {
+        let text = |text: &Value| text.as_str().map(str::to_owned);
+        let runs = pod["metadata"]["deletionTimestamp"].is_null() && pod["status"]["phase"] == "Running";
+        let (metadata, address) = (&pod["metadata"], text(&pod["status"]["podIP"])?);
+        runs.then_some(Self {
+            namespace: text(&metadata["namespace"])?,
+            name: text(&metadata["name"])?,
+            address,
+        })
+    }
 }
 
 /// What a command came to.
@@ -137,6 +180,19 @@ impl Kubectl {
     pub fn json(&self, kind: &str, name: &str) -> Value {
         serde_json::from_str(&self.run(&["get", kind, name, "--output", "json"]).expect_ok())
             .expect("kubectl writes JSON")
+    }
+
+    /// The running pods that `selector` finds.
+    ///
+    /// # Panics
+    /// When they cannot be read.
+    #[track_caller]
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "kubectl writes JSON")]
+    pub fn pods(&self, selector: &str) -> Vec<Pod> {
+        let pods = self.run(&["get", "pods", "--selector", selector, "--output", "json"]).expect_ok();
+        let pods: Value = serde_json::from_str(&pods).expect("kubectl writes JSON");
+        pods["items"].as_array().into_iter().flatten().filter_map(Pod::running).collect()
     }
 
     /// Waits for a condition of an object, such as `Ready`.

@@ -5,13 +5,21 @@
 //! test has namespaces of its own, made of `deploy/examples` by renaming.
 
 pub mod app;
+pub mod capture;
+pub mod container;
+pub mod cut;
 pub mod kubectl;
+pub mod load;
 pub mod stage;
 pub mod upstream;
 pub mod wait;
 
-pub use app::{App, Call};
-pub use kubectl::{Kubectl, Outcome};
+pub use app::{App, Call, Event, Summary};
+pub use capture::Capture;
+pub use container::Container;
+pub use cut::Cut;
+pub use kubectl::{Kubectl, Outcome, Pod};
+pub use load::Load;
 pub use stage::Stage;
 pub use upstream::Upstream;
 pub use wait::{eventually, within};

@@ -7,9 +7,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::{App, Kubectl, Upstream, eventually, wait};
-
-const SERVICES: &str = "10.96.0.0/12";
+use crate::{App, Kubectl, Pod, Upstream, eventually, wait};
 
 /// The owner's, recipient's and upstream's namespaces of one test.
 pub struct Stage {
@@ -67,12 +65,11 @@ impl Stage {
         stage.clear();
         stage.start_upstream();
         stage.owner.apply(&stage.manifest("owner.yaml")).expect_ok();
-        stage.trust_upstream();
         stage.put(value);
         stage
     }
 
-    /// An example's text under this stage's names.
+    /// An example's text under this stage's names; the upstream's authority stands in the share.
     ///
     /// # Panics
     /// When there is no such example.
@@ -81,7 +78,9 @@ impl Stage {
     pub fn manifest(&self, example: &str) -> String {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/examples").join(example);
         let text = std::fs::read_to_string(path).expect("an example");
-        text.replace("api.stripe.test", &self.host)
+        let anchors = self.ca_bundle.trim_end().replace('\n', "\n      ");
+        text.replace("    networks:", &format!("    caBundle: |\n      {anchors}\n    networks:"))
+            .replace("api.stripe.test", &self.host)
             .replace("name: payments\n", &format!("name: payments-{}\n", self.name))
             .replace("namespace: payments\n", &format!("namespace: payments-{}\n", self.name))
             .replace("name: partner\n  labels", &format!("name: partner-{}\n  labels", self.name))
@@ -136,15 +135,28 @@ impl Stage {
     #[must_use]
     pub fn pod_address(&self, selector: &str) -> String {
         eventually(|| {
-            let pods =
-                self.recipient.run(&["get", "pods", "--selector", selector, "--output", "json"]).stdout;
-            let pods: Value = serde_json::from_str(&pods).map_err(|error| error.to_string())?;
-            let running = pods["items"].as_array().into_iter().flatten().find(|pod| {
-                pod["metadata"]["deletionTimestamp"].is_null() && pod["status"]["phase"] == "Running"
-            });
-            let address = running.and_then(|pod| pod["status"]["podIP"].as_str());
-            address.map(str::to_owned).ok_or_else(|| format!("no pod of {selector} runs"))
+            let pod =
+                self.recipient.pods(selector).pop().ok_or_else(|| format!("no pod of {selector} runs"))?;
+            Ok(pod.address)
         })
+    }
+
+    /// Runs `count` pods of the app, and waits until a call of each is injected.
+    ///
+    /// # Panics
+    /// When that does not come about.
+    #[track_caller]
+    #[must_use]
+    pub fn scale(&self, count: usize) -> Vec<Pod> {
+        let replicas = format!("--replicas={count}");
+        self.recipient.run(&["scale", "deployment", "checkout", &replicas]).expect_ok();
+        self.recipient.run(&["rollout", "status", "deployment/checkout", "--timeout=90s"]).expect_ok();
+        let pods = self.recipient.pods("app=checkout");
+        assert_eq!(pods.len(), count, "{pods:?}");
+        for pod in &pods {
+            self.wait_until_injected(&pod.app());
+        }
+        pods
     }
 
     /// The upstream.
@@ -178,10 +190,6 @@ impl Stage {
     pub fn patch_share(&self, specification: &Value) {
         let patch = json!({"spec": specification}).to_string();
         self.owner.run(&["patch", "secretshare", "partner", "--type=merge", "--patch", &patch]).expect_ok();
-    }
-
-    fn trust_upstream(&self) {
-        self.patch_share(&json!({"use": {"caBundle": self.ca_bundle, "networks": [SERVICES]}}));
     }
 
     fn start_upstream(&self) {

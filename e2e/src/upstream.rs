@@ -1,6 +1,6 @@
 //! The upstream of a test: a real Go server that tells what it saw.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::app;
 
@@ -21,6 +21,20 @@ impl Upstream {
     #[must_use]
     pub fn control(&self) -> &str {
         &self.control
+    }
+
+    /// The digest by which hits tell `authorization`, the whole header value.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    #[track_caller]
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "a test without its upstream cannot go on")]
+    pub fn digest(&self, authorization: &str) -> String {
+        let wish = json!({"authorization": authorization});
+        let expected = app::post(&format!("{}/expect", self.control), &wish);
+        let expected: Value = serde_json::from_str(&expected).expect("what is expected is told as JSON");
+        expected["sha256"].as_str().expect("it has a digest").to_owned()
     }
 
     /// Every request it saw.

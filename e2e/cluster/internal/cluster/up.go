@@ -103,7 +103,7 @@ func (c Cluster) prepare() error {
 
 // linkPrograms gives every program its name; the Kubernetes ones are a single binary.
 func (c Cluster) linkPrograms() error {
-	links := map[string]string{"helm": "helm"}
+	links := map[string]string{"helm": "helm", "keylend-cluster": "keylend-cluster"}
 	for _, program := range []string{"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy",
 		"kubelet", "kubeadm", "kubectl"} {
 		links[program] = "kubernetes"
