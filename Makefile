@@ -9,8 +9,10 @@ HOST := $(shell rustc -vV | sed -n 's/^host: //p')
 PROGRAMS := target/$(HOST)/release
 TOOLS := $(KEYLEND_CACHE)/tools
 CARGO_DENY_VERSION := 0.20.2
+CARGO_FUZZ_VERSION := 0.13.2
+SECONDS ?= 10
 
-.PHONY: help check test test-fast test-cluster demo generate programs tools
+.PHONY: help check test test-fast test-cluster demo fuzz generate programs tools
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -21,6 +23,8 @@ check: tools ## Format, lints, dependency rules, licences, generated files
 	$(TOOLS)/bin/cargo-deny --locked check bans licenses sources
 	scripts/dependency-rules
 	scripts/generated-files
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
+	cargo check --manifest-path fuzz/Cargo.toml --target-dir target --locked
 	cd e2e/peers && test -z "$$(gofmt -l .)" && go vet ./...
 	cd e2e/cluster && test -z "$$(gofmt -l .)" && go vet ./...
 
@@ -35,6 +39,11 @@ test-cluster: programs cluster-tools ## The promises, on a real cluster that is 
 
 demo: programs cluster-tools ## The story of one lent credential, checked step by step (KEEP=1 leaves the cluster)
 	scripts/demo
+
+fuzz: ## Run each fuzz target for SECONDS (10)
+	@$(TOOLS)/bin/cargo-fuzz --version 2>/dev/null | grep -qF $(CARGO_FUZZ_VERSION) || \
+		cargo install --quiet --locked cargo-fuzz --version $(CARGO_FUZZ_VERSION) --root $(TOOLS)
+	PATH=$(TOOLS)/bin:$$PATH scripts/fuzz $(SECONDS)
 
 programs: cluster-packages ## Build the static programs that the images hold
 	RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --target $(HOST) \

@@ -1,6 +1,11 @@
 //! The properties that the fuzz targets assert. They are those of the property tests, so that what a fuzzer finds
 //! fails there too.
 
+#[path = "../../contract/tests/parsers/policies.rs"]
+pub mod policies;
+#[path = "../../contract/tests/parsers/sent.rs"]
+pub mod sent;
+
 #[path = "../../sidecar/tests/http1/properties.rs"]
 pub mod http1;
 
@@ -30,5 +35,5 @@ pub fn survive_broken_pipes() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let _guard = runtime.enter();
     // The handler stays for as long as the process.
-    tokio::signal::unix::signal(tokio::signal::unix::SignalKind::pipe()).unwrap();
+    drop(tokio::signal::unix::signal(tokio::signal::unix::SignalKind::pipe()).unwrap());
 }

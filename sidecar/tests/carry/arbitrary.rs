@@ -189,6 +189,13 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_seeds_of_the_fuzz_target_hold_too() {
+        for seed in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/seeds/call")).unwrap() {
+            calls_are_sent_once_and_show_nothing(&std::fs::read(seed.unwrap().path()).unwrap());
+        }
+    }
+
     fn pieces(pieces: &'static [&'static str]) -> impl Strategy<Value = Vec<u8>> {
         let piece = prop_oneof![
             9 => prop::sample::select(pieces).prop_map(|piece| piece.as_bytes().to_vec()),

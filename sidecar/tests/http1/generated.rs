@@ -103,6 +103,19 @@ fn pieces(parts: &'static [&'static [u8]]) -> impl Strategy<Value = Vec<u8>> {
     vec(piece, 0..14).prop_map(|pieces| pieces.concat())
 }
 
+/// What the fuzz target begins with.
+fn seeds(target: &str) -> impl Iterator<Item = Vec<u8>> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/seeds/").to_owned() + target;
+    std::fs::read_dir(folder).unwrap().map(|seed| std::fs::read(seed.unwrap().path()).unwrap())
+}
+
+#[test]
+fn the_seeds_of_the_fuzz_targets_are_read_alike_too() {
+    seeds("http1_request").for_each(|bytes| requests_have_one_reading(&bytes));
+    seeds("http1_response").for_each(|bytes| responses_have_one_reading(&bytes, Asked::Other));
+    seeds("http1_chunks").for_each(|bytes| chunks_have_one_reading(&bytes));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
 
