@@ -24,6 +24,12 @@ pub struct Call {
     pub status: u16,
     /// The field `Keylend-Refusal`, empty if there was none.
     pub refusal: String,
+    /// The status line's reason, the status before it.
+    pub reason: String,
+    /// The fields of the head, where the run included them.
+    pub headers: Value,
+    /// The trailers, where the run included them.
+    pub trailers: Value,
     /// The body, as text.
     pub body: String,
     /// Why there was no answer.
@@ -176,11 +182,15 @@ pub fn post(url: &str, body: &Value) -> String {
 /// # Errors
 /// When there is no answer, or it is an error.
 pub fn get(url: &str) -> Result<Value, String> {
+    serde_json::from_str(&text(url)?).map_err(|error| format!("{url}: {error}"))
+}
+
+/// Gets text by plain HTTP.
+///
+/// # Errors
+/// When there is no answer, or it is an error.
+pub fn text(url: &str) -> Result<String, String> {
     let mut reply = ureq::get(url).call().map_err(|error| format!("{url}: {error}"))?;
-    reply
-        .body_mut()
-        .with_config()
-        .limit(256 * 1024 * 1024)
-        .read_json()
-        .map_err(|error| format!("{url}: {error}"))
+    let body = reply.body_mut().with_config().limit(256 * 1024 * 1024);
+    body.read_to_string().map_err(|error| format!("{url}: {error}"))
 }

@@ -62,7 +62,7 @@ impl Stage {
             name: name.to_owned(),
             folder,
         };
-        stage.clear();
+        stage.clear(&["--wait", "--timeout=90s"]);
         stage.start_upstream();
         stage.owner.apply(&stage.manifest("owner.yaml")).expect_ok();
         stage.put(value);
@@ -192,6 +192,30 @@ impl Stage {
         self.owner.run(&["patch", "secretshare", "partner", "--type=merge", "--patch", &patch]).expect_ok();
     }
 
+    /// Applies a further route, `spec.upstream` and `spec.environment` as given, for the same secret and header.
+    ///
+    /// # Panics
+    /// When it is refused.
+    #[track_caller]
+    pub fn add_route(&self, name: &str, upstream: &str, environment: &str) {
+        self.recipient.apply(&self.route(name, upstream, environment).to_string()).expect_ok();
+    }
+
+    /// What [`Self::add_route`] applies.
+    #[must_use]
+    pub fn route(&self, name: &str, upstream: &str, environment: &str) -> Value {
+        json!({
+            "apiVersion": "keylend.dev/v1alpha1",
+            "kind": "Route",
+            "metadata": {"name": name, "namespace": self.recipient_namespace()},
+            "spec": {
+                "upstream": upstream,
+                "environment": environment,
+                "headers": [{"name": "Authorization", "value": "Bearer {{secret:stripe_api_key}}"}],
+            },
+        })
+    }
+
     fn start_upstream(&self) {
         let namespace = format!("stripe-{}", self.name);
         Kubectl::admin("default").run(&["create", "namespace", &namespace]).expect_ok();
@@ -205,9 +229,10 @@ impl Stage {
             .expect_ok();
     }
 
-    fn clear(&self) {
+    fn clear(&self, how: &[&str]) {
         let names = ["payments", "partner", "stripe"].map(|kind| format!("{kind}-{}", self.name));
-        let mut arguments = vec!["delete", "namespace", "--ignore-not-found", "--wait", "--timeout=90s"];
+        let mut arguments = vec!["delete", "namespace", "--ignore-not-found"];
+        arguments.extend(how);
         arguments.extend(names.iter().map(String::as_str));
         Kubectl::admin("default").run(&arguments).expect_ok();
     }
@@ -218,7 +243,7 @@ impl Drop for Stage {
         // What a failed test leaves is looked at by people; the next run clears it.
         let _ = std::fs::remove_dir_all(&self.folder);
         if !std::thread::panicking() {
-            self.clear();
+            self.clear(&["--wait=false"]);
         }
     }
 }

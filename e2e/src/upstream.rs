@@ -4,6 +4,9 @@ use serde_json::{Value, json};
 
 use crate::app;
 
+/// The kubelet's address, with the colon before its port.
+const NODE: &str = "10.244.0.1:";
+
 /// One upstream, by the address of its control listener.
 #[derive(Clone, Debug)]
 pub struct Upstream {
@@ -49,6 +52,19 @@ impl Upstream {
             Ok(Value::Array(hits)) => hits,
             other => panic!("hits are a list: {other:?}"),
         }
+    }
+
+    /// How many connections it has accepted, ever, but for those of the node's own probes.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    #[track_caller]
+    #[must_use]
+    pub fn accepted(&self) -> usize {
+        let connections = self.connections();
+        let node = |one: &&Value| one["remote"].as_str().is_some_and(|remote| remote.starts_with(NODE));
+        let all = connections.as_array().into_iter().flatten();
+        all.filter(|one| !node(one)).count()
     }
 
     /// Every connection it accepted, with or without a request.
