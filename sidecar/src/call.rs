@@ -66,7 +66,8 @@ impl Carrier {
     pub async fn carry(&self, app: &mut App<'_>, head: &RequestHead) -> Result<Persistence, Failure> {
         let target = Target::of(head, &self.authority)?;
         let (ask, origin) = asking(head, target)?;
-        let permission = self.operator.ask(&ask).await?;
+        let asked = self.operator.ask(&ask).await;
+        let permission = asked.inspect_err(|_| self.upstreams.forget_route(target.route))?;
         let lease = self.leases.open(ask.clone(), &permission);
         let call = Call { head, target, ask: &ask, origin, permission: &permission };
         select! {
@@ -83,7 +84,7 @@ impl Carrier {
     async fn send(&self, app: &mut App<'_>, call: &Call<'_>, lease: &Lease) -> Result<Persistence, Failure> {
         let material = &call.permission.material;
         let destination = Destination::permitted(&call.permission.granted)?;
-        let connection = self.upstreams.connect(&destination).await?;
+        let connection = self.upstreams.connect(call.target.route, &destination).await?;
         app.invite(call.head).await?;
         let scrubber = Scrubber::new(material);
         let outgoing = Outgoing {
@@ -102,9 +103,8 @@ impl Carrier {
             scrubber: &scrubber,
         };
         let Exchanged { app, upstream } = exchange.run(app, out).await?;
-        match upstream {
-            Afterwards::Keep(patience) => self.upstreams.keep(connection, patience),
-            Afterwards::Close => connection.settle(),
+        if let Afterwards::Keep(patience) = upstream {
+            self.upstreams.keep(connection, lease.held_until(), patience);
         }
         Ok(app)
     }

@@ -148,6 +148,13 @@ impl Lease {
         }
     }
 
+    /// Until when the operator's last word holds; the present if it was a no.
+    #[must_use]
+    pub fn held_until(&self) -> Instant {
+        let now = Instant::now();
+        self.hold.borrow().at(now).unwrap_or(now)
+    }
+
     /// Resolves when the hold is lost: with the refusal it was cut with, or because no renewal came in time, which is
     /// [`Refusal::GrantLapsed`] for a call that had not begun.
     pub async fn lost(&self) -> Refusal {

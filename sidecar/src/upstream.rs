@@ -1,8 +1,9 @@
 //! Sends to a permitted destination over verified TLS, and nowhere else.
 //!
 //! Promises: every permit of a grant is asked again before anything is dialled; one name is resolved, checked address by
-//! address, dialled, verified and written as Host; connections and TLS sessions are kept per (shares and generations,
-//! destination, anchors) and never cross that line. Never add a retry, a redirect, a proxy, or a way around verification.
+//! address, dialled, verified and written as Host; connections and TLS sessions are kept per (route, shares and generations,
+//! destination, anchors) and never cross that line; none outlives the last grant it was used under. Never add a retry, a
+//! redirect, a proxy, or a way around verification.
 
 mod connection;
 mod destination;
@@ -22,8 +23,8 @@ pub use self::{connection::Connection, destination::Destination, dial::Resolver}
 use self::{pool::Pool, tls::Anchored};
 use crate::fault::{Failure, Fault};
 
-/// How often connections that waited too long are closed.
-const TIDY_EVERY: Duration = Duration::from_secs(5);
+/// How often connections that may not wait until the next time are dropped.
+const TIDY_EVERY: Duration = Duration::from_millis(500);
 
 /// All connections of this sidecar to upstreams.
 pub struct Upstreams {
@@ -41,12 +42,12 @@ impl Upstreams {
         Ok(Self { resolver, anchored: Anchored::new()?, pool: Mutex::default() })
     }
 
-    /// A connection to `destination` that nothing was written to: one that waited, or a new one.
+    /// A connection to `destination` for a call of `route`, at the beginning of a request: one that waited, or a new one.
     ///
     /// # Errors
     /// [`Refusal::AddressNotApproved`], [`Refusal::UpstreamUnreachable`] or [`Refusal::UpstreamUntrusted`].
-    pub async fn connect(&self, destination: &Destination<'_>) -> Result<Connection, Failure> {
-        let key = destination.key();
+    pub async fn connect(&self, route: &str, destination: &Destination<'_>) -> Result<Connection, Failure> {
+        let key = destination.key(route);
         if let Some(waiting) = self.pool().take(&key, Instant::now()) {
             return Ok(waiting);
         }
@@ -61,22 +62,29 @@ impl Upstreams {
         Ok(Connection::new(stream, key))
     }
 
-    /// Takes a connection back for the next call. Only one that is exactly between two messages may come here.
-    pub fn keep(&self, connection: Connection, patience: Option<Duration>) {
-        self.pool().put(connection, patience, Instant::now());
+    /// Takes a connection back for the next call: until `held`, the end of the hold it was used under, and no longer than
+    /// its peer has `patience`. Only one that is exactly between two messages may come here.
+    pub fn keep(&self, connection: Connection, held: Instant, patience: Option<Duration>) {
+        let until = patience.map_or(held, |patience| held.min(Instant::now() + patience));
+        self.pool().put(connection, until);
     }
 
-    /// Closes what waits under any share of `granted`.
+    /// Cuts what waits under any share of `granted`.
     pub fn forget(&self, granted: &Granted) {
         self.pool().forget(&granted.permits);
     }
 
-    /// Closes what waited too long, for as long as the sidecar runs.
+    /// Cuts what waits for `route`.
+    pub fn forget_route(&self, route: &str) {
+        self.pool().forget_route(route);
+    }
+
+    /// Cuts what waited long enough, for as long as the sidecar runs.
     pub async fn tidy(&self) {
         let mut ticks = interval(TIDY_EVERY);
         loop {
             ticks.tick().await;
-            self.pool().expire(Instant::now());
+            self.pool().expire(Instant::now() + TIDY_EVERY);
         }
     }
 

@@ -57,7 +57,7 @@ pub struct Exchanged {
 pub enum Afterwards {
     /// It lies exactly between two messages, and may wait for as long as its peer stated.
     Keep(Option<Duration>),
-    /// It is used no more.
+    /// It is used no more, and to be dropped.
     Close,
 }
 

@@ -1,7 +1,7 @@
 //! One TLS connection to an upstream, used by both directions of a call at once.
 //!
-//! Promise: dropped, it is cut: the peer sees a reset and nothing that waited here or in the kernel leaves. Only
-//! [`Connection::settle`] ends it in order.
+//! Promise: dropped, it is cut: the peer sees a reset, and nothing that waited here or in the kernel leaves. There is no
+//! other end: a goodbye would be one more TLS record, which may leave after the share is gone.
 
 use std::{
     io::{self, IoSlice},
@@ -16,7 +16,7 @@ use tokio::{
 };
 use tokio_rustls::client::TlsStream;
 
-use super::{destination::Key, dial};
+use super::destination::Key;
 
 /// A connection that was proved to lead to its destination.
 pub struct Connection {
@@ -38,14 +38,6 @@ impl Connection {
         let mut byte = [0; 1];
         let mut context = Context::from_waker(Waker::noop());
         Pin::new(&mut &*self).poll_read(&mut context, &mut ReadBuf::new(&mut byte)).is_pending()
-    }
-
-    /// Ends it in order: what was written is delivered, and a goodbye where the kernel takes it at once.
-    pub fn settle(self) {
-        dial::settle(self.stream().get_ref().0);
-        let mut context = Context::from_waker(Waker::noop());
-        // Nobody waits for it: the peer also sees the end of the connection.
-        let _ = Pin::new(&mut &self).poll_shutdown(&mut context);
     }
 
     fn stream(&self) -> MutexGuard<'_, TlsStream<TcpStream>> {

@@ -27,6 +27,7 @@ pub(super) struct Addresses(Vec<SocketAddr>);
 /// What parts one set of connections from all others.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct Key {
+    route: String,
     /// UID and generation of each share, in order.
     shares: Vec<(String, i64)>,
     upstream: Upstream,
@@ -78,12 +79,13 @@ impl<'a> Destination<'a> {
         Ok(Addresses(answers.iter().map(|address| SocketAddr::new(*address, self.upstream.port())).collect()))
     }
 
-    pub(super) fn key(&self) -> Key {
+    /// For the calls of `route`.
+    pub(super) fn key(&self, route: &str) -> Key {
         let mut shares: Vec<_> =
             self.permits.iter().map(|permit| (permit.share.clone(), permit.generation)).collect();
         shares.sort_unstable();
         let anchors = self.anchors().cloned().collect();
-        Key { shares, upstream: self.upstream.clone(), anchors }
+        Key { route: route.to_owned(), shares, upstream: self.upstream.clone(), anchors }
     }
 }
 
@@ -94,6 +96,10 @@ impl Addresses {
 }
 
 impl Key {
+    pub(super) fn is_of(&self, route: &str) -> bool {
+        self.route == route
+    }
+
     pub(super) fn held_by(&self, share: &str) -> bool {
         self.shares.iter().any(|(uid, _)| uid == share)
     }
@@ -158,9 +164,9 @@ mod tests {
     }
 
     #[test]
-    fn connections_are_parted_by_share_generation_destination_and_anchors() {
+    fn connections_are_parted_by_route_share_generation_destination_and_anchors() {
         let one = granted(vec![permit("a", "api.example.com", 443, &[])]);
-        let key = |granted: &Granted| Destination::permitted(granted).unwrap().key();
+        let key = |granted: &Granted| Destination::permitted(granted).unwrap().key("r");
         let differing: [fn(&mut Granted); 4] = [
             |granted| granted.permits[0].share = "b".into(),
             |granted| granted.permits[0].generation = 2,
@@ -173,6 +179,8 @@ mod tests {
             change(&mut other);
             assert!(key(&one) != key(&other), "{index}");
         }
+        assert!(key(&one) != Destination::permitted(&one).unwrap().key("q"));
         assert!(key(&one).held_by("a") && !key(&one).held_by("b"));
+        assert!(key(&one).is_of("r") && !key(&one).is_of("q"));
     }
 }

@@ -1,7 +1,7 @@
 //! Resolves a name, and dials an address that was approved.
 //!
 //! Promises: only approved addresses are dialled, each at most once; a socket is born so that closing it discards what
-//! the kernel still holds: a cut call, a panic or `kill -9` lets no queued byte out. Only [`settle`] changes that.
+//! the kernel still holds: a cut call, a panic or `kill -9` lets no queued byte out.
 
 use std::{
     future::Future,
@@ -92,10 +92,4 @@ async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_EVERY))?;
     socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
     Ok(stream)
-}
-
-/// Lets the kernel deliver what was written before it closes: for a connection that ends in order.
-pub(super) fn settle(stream: &TcpStream) {
-    // When the option cannot be set the peer sees a reset instead of an orderly end; nothing is lost by that.
-    let _ = SockRef::from(stream).set_linger(None);
 }

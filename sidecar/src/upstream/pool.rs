@@ -1,7 +1,8 @@
 //! Connections that wait for their next call, parted by [`Key`].
 //!
-//! Promises: a connection is handed out only under the key it was made for, only if its peer has been quiet, and only
-//! before it waited too long; nothing waits under a share that was lost. Bounded.
+//! Promises: a connection is handed out only under the key it was made for, and only if its peer has been quiet; none
+//! waits longer than the last grant it was used under would have held, under a share that was lost, or for a route that
+//! was refused: it is dropped, which cuts it. Bounded.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -12,8 +13,6 @@ use super::{connection::Connection, destination::Key, tls::Sessions};
 
 /// How many connections wait at once; each costs some tens of kilobytes.
 const MAX_WAITING: usize = 256;
-/// How long one waits. Most servers close after a minute or more; a call that meets a closing server is not retried.
-const WAIT: Duration = Duration::from_secs(30);
 /// How long the sessions of an unused key are kept.
 const REMEMBER: Duration = Duration::from_mins(10);
 
@@ -60,34 +59,34 @@ impl Pool {
         Arc::clone(&self.lots.entry(key.clone()).or_insert_with(fresh).sessions)
     }
 
-    /// Lets `connection` wait, no longer than its peer has `patience`. Without room, or when its share was lost while it
-    /// was in use, it is closed.
-    pub(super) fn put(&mut self, connection: Connection, patience: Option<Duration>, now: Instant) {
-        let wait = patience.map_or(WAIT, |patience| patience.min(WAIT));
-        match self.lots.get_mut(connection.key()) {
-            Some(lot) if self.waiting < MAX_WAITING => {
-                lot.used = now;
-                lot.waiting.push(Waiting { connection, until: now + wait });
-                self.waiting += 1;
-            }
-            Some(_) | None => connection.settle(),
+    /// Lets `connection` wait `until` then. Without room, or when its share was lost while it was in use, it is cut.
+    pub(super) fn put(&mut self, connection: Connection, until: Instant) {
+        if let Some(lot) = self.lots.get_mut(connection.key()).filter(|_| self.waiting < MAX_WAITING) {
+            lot.waiting.push(Waiting { connection, until });
+            self.waiting += 1;
         }
     }
 
     /// Cuts what waits under any share of `permits`, and forgets their sessions.
     pub(super) fn forget(&mut self, permits: &[Permit]) {
-        self.lots.retain(|key, _| !permits.iter().any(|permit| key.held_by(&permit.share)));
-        self.waiting = self.lots.values().map(|lot| lot.waiting.len()).sum();
+        self.keep(|key, _| !permits.iter().any(|permit| key.held_by(&permit.share)));
     }
 
-    /// Closes what waited too long.
-    pub(super) fn expire(&mut self, now: Instant) {
-        for lot in self.lots.values_mut() {
-            for over in lot.waiting.extract_if(.., |waiting| waiting.until <= now) {
-                over.connection.settle();
-            }
-        }
-        self.lots.retain(|_, lot| !lot.waiting.is_empty() || now < lot.used + REMEMBER);
+    /// Cuts what waits for `route`, and forgets its sessions.
+    pub(super) fn forget_route(&mut self, route: &str) {
+        self.keep(|key, _| !key.is_of(route));
+    }
+
+    /// Cuts what may not wait until `then`.
+    pub(super) fn expire(&mut self, then: Instant) {
+        self.keep(|_, lot| {
+            lot.waiting.retain(|waiting| then < waiting.until);
+            !lot.waiting.is_empty() || then < lot.used + REMEMBER
+        });
+    }
+
+    fn keep(&mut self, wanted: impl FnMut(&Key, &mut Lot) -> bool) {
+        self.lots.retain(wanted);
         self.waiting = self.lots.values().map(|lot| lot.waiting.len()).sum();
     }
 }

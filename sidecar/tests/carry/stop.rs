@@ -141,6 +141,49 @@ async fn connections_that_waited_under_the_share_are_closed_with_it() {
     assert!(!whole.operator.heard(RENEW_PATH).is_empty());
 }
 
+#[tokio::test]
+async fn a_connection_waits_as_long_as_its_last_grant_and_ends_without_a_word() {
+    let origin = Origin::start(HOST, At::Request, |_| ok("")).await;
+    let whole = Whole::before(&origin).await;
+    let mut app = whole.app().await;
+    for _ in 0..4 {
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(app.get().await.status, 200);
+    }
+    assert_eq!((origin.seen().len(), origin.seen()[0].end), (1, End::Open), "a busy caller's is kept");
+    let granted = Instant::now();
+    // A goodbye would have been read as an end in order.
+    until(|| origin.seen()[0].end == End::Reset).await;
+    let waited = granted.elapsed();
+    assert!(Duration::from_millis(1_300) < waited && waited < Duration::from_millis(2_150), "{waited:?}");
+}
+
+#[tokio::test]
+async fn a_connection_that_is_used_no_more_ends_without_a_word() {
+    let answer = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    let origin = Origin::start(HOST, At::Request, |_| vec![Act::Send(answer.to_vec())]).await;
+    let whole = Whole::before(&origin).await;
+    assert_eq!(whole.app().await.get().await.status, 200);
+    until(|| origin.seen()[0].end == End::Reset).await;
+}
+
+#[tokio::test]
+async fn a_refusal_cuts_what_waits_for_its_route_and_nothing_else() {
+    let origin = Origin::start(HOST, At::Request, |_| ok("")).await;
+    let whole = Whole::before(&origin).await;
+    let mut app = whole.app().await;
+    assert_eq!(app.call("GET /other/", "", "").await.status, 200);
+    assert_eq!(app.get().await.status, 200);
+    whole.change(|world| world.refusal = Some(Refusal::ShareRevoked { secret: "stripe".into() }));
+    let refused = Instant::now();
+    assert_eq!(app.get().await.status, 403);
+    until(|| origin.seen()[1].end == End::Reset).await;
+    assert!(refused.elapsed() < Duration::from_millis(500));
+    whole.change(|world| world.refusal = None);
+    assert_eq!(app.call("GET /other/", "", "").await.status, 200);
+    assert_eq!((origin.seen().len(), origin.seen()[0].heads()), (2, 2));
+}
+
 /// The request's body fills every buffer on the way, since the origin reads none of it; none of that may leave later.
 #[tokio::test]
 async fn what_waits_in_buffers_is_discarded() {
