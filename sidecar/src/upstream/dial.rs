@@ -1,6 +1,7 @@
 //! Resolves a name, and dials an address that was approved.
 //!
-//! Promises: only approved addresses are dialled, each at most once; a socket is born so that closing it discards what
+//! Promises: names are asked for as absolute, so nothing of the pod's search list answers for them; only approved addresses
+//! are dialled, each at most once; a socket is born so that closing it discards what
 //! the kernel still holds: a cut call, a panic or `kill -9` lets no queued byte out.
 
 use std::{
@@ -40,7 +41,7 @@ type Resolve = dyn Fn(&str, u16) -> Answers + Send + Sync;
 pub struct Resolver(Box<Resolve>);
 
 impl Resolver {
-    /// The system's own, `/etc/hosts` and search list included.
+    /// The system's own.
     #[must_use]
     pub fn system() -> Self {
         Self::new(|host, port| {
@@ -49,7 +50,7 @@ impl Resolver {
         })
     }
 
-    /// One that asks `resolve`.
+    /// One that asks `resolve`, for names with their final dot (RFC 1034, 3.1).
     #[must_use]
     pub fn new<F>(resolve: impl Fn(&str, u16) -> F + Send + Sync + 'static) -> Self
     where
@@ -63,7 +64,8 @@ impl Resolver {
     /// # Errors
     /// [`Refusal::UpstreamUnreachable`] without an answer in time; [`Refusal::AddressNotApproved`].
     pub(super) async fn resolve(&self, destination: &Destination<'_>) -> Result<Addresses, Refusal> {
-        let asked = (self.0)(destination.host().as_str(), destination.upstream().port());
+        let absolute = format!("{}.", destination.host());
+        let asked = (self.0)(&absolute, destination.upstream().port());
         let Ok(Ok(answers)) = timeout(RESOLVE_TIME, asked).await else {
             return Err(unreachable(destination));
         };

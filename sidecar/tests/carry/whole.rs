@@ -33,7 +33,7 @@ pub struct World {
     /// The verdict on each renewal of what would be granted now, anything else being cut; none is no answer.
     pub verdict: Option<Verdict>,
     pub refusal: Option<Refusal>,
-    /// What names resolve to.
+    /// What names resolve to, if they are asked for as absolute.
     pub names: HashMap<String, Vec<IpAddr>>,
     /// Whether a name resolves.
     pub resolving: Resolving,
@@ -82,7 +82,8 @@ impl Whole {
         let (operator, link) = sidecar::linked(move |heard| answer(&script.lock().unwrap(), heard)).await;
         let resolving = world.clone();
         let resolver = Resolver::new(move |host, _| {
-            let answers = resolving.lock().unwrap().names.get(host).cloned();
+            let absolute = host.strip_suffix('.');
+            let answers = absolute.and_then(|host| resolving.lock().unwrap().names.get(host).cloned());
             let resolving = resolving.clone();
             async move {
                 while resolving.lock().unwrap().resolving == Resolving::NotYet {
