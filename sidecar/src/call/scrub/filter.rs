@@ -4,12 +4,12 @@
 //! as themselves, and then each two neighbours of them are a pair known here; or one is an escape, and then an
 //! introducer stands there with fewer than [`HEAD`] bytes before it.
 
-use std::ops::Range;
+use std::{array, ops::Range};
 
 use memchr::memchr3_iter;
 
 use super::{
-    needle::Needle,
+    needle::{Accepted, Needle},
     spelling::{INTRODUCERS, Spelling, spelling},
 };
 
@@ -34,12 +34,11 @@ impl Filter {
     pub(super) fn new(needles: &[Needle]) -> Self {
         let (mut pairs, mut bytes) = (Box::new([0; 1024]), Box::new([false; 256]));
         for needle in needles {
-            let head: Vec<Vec<u8>> = (0..HEAD).map(|position| needle.accepted(position)).collect();
-            head.iter().flatten().for_each(|byte| bytes[usize::from(*byte)] = true);
+            let head: [Accepted; HEAD] = array::from_fn(|position| needle.accepted(position));
+            head.iter().flat_map(Accepted::as_slice).for_each(|byte| bytes[usize::from(*byte)] = true);
             for side_by_side in head.windows(2) {
-                for (first, second) in
-                    side_by_side[0].iter().flat_map(|a| side_by_side[1].iter().map(move |b| (*a, *b)))
-                {
+                let (left, right) = (side_by_side[0].as_slice(), side_by_side[1].as_slice());
+                for (first, second) in left.iter().flat_map(|a| right.iter().map(move |b| (*a, *b))) {
                     let (word, bit) = pair_bit(first, second);
                     pairs[word] |= bit;
                 }

@@ -30,6 +30,28 @@ const FORMS: [Form; 7] =
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
+const STANDARD: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+/// Up to four bits of a character of base64 may be anything, and two characters are another in the other alphabet.
+const MOST_ACCEPTED: usize = 16 + 2;
+
+/// The bytes that may stand at one position.
+pub(super) struct Accepted {
+    bytes: [u8; MOST_ACCEPTED],
+    count: usize,
+}
+
+impl Accepted {
+    fn add(&mut self, byte: u8) {
+        self.bytes[self.count] = byte;
+        self.count += 1;
+    }
+
+    pub(super) fn as_slice(&self) -> &[u8] {
+        &self.bytes[..self.count]
+    }
+}
+
 impl Needle {
     /// Everything to look for `value` as.
     pub(super) fn all(value: Zeroizing<Vec<u8>>) -> impl Iterator<Item = Self> {
@@ -66,24 +88,37 @@ impl Needle {
     }
 
     /// All bytes that may stand at `position`.
-    pub(super) fn accepted(&self, position: usize) -> Vec<u8> {
+    pub(super) fn accepted(&self, position: usize) -> Accepted {
+        let mut accepted = Accepted { bytes: [0; MOST_ACCEPTED], count: 0 };
         match self.form {
-            Form::Raw => match self.value[position] {
-                b' ' => b" +".to_vec(),
-                byte => vec![byte],
-            },
+            Form::Raw => {
+                accepted.add(self.value[position]);
+                if self.value[position] == b' ' {
+                    accepted.add(b'+');
+                }
+            }
             Form::Base64(before) => {
                 let (wanted, known) = self.sextet(before, position);
-                let fits = |byte: &u8| sextet_of(*byte).is_some_and(|sextet| (sextet ^ wanted) & known == 0);
-                (b'+'..=b'z').filter(fits).collect()
+                for beside in (0..64).filter(|bits| bits & known == 0) {
+                    accepted.add(STANDARD[usize::from(wanted | beside)]);
+                    match wanted | beside {
+                        62 => accepted.add(b'-'),
+                        63 => accepted.add(b'_'),
+                        _ => {}
+                    }
+                }
             }
             Form::Hex => {
                 let digit = HEX[usize::from(self.nibble(position))];
-                vec![digit, digit.to_ascii_uppercase()]
+                accepted.add(digit);
+                if digit.is_ascii_lowercase() {
+                    accepted.add(digit.to_ascii_uppercase());
+                }
             }
-            Form::Utf16Le => vec![self.unit_half(position, 0)],
-            Form::Utf16Be => vec![self.unit_half(position, 1)],
+            Form::Utf16Le => accepted.add(self.unit_half(position, 0)),
+            Form::Utf16Be => accepted.add(self.unit_half(position, 1)),
         }
+        accepted
     }
 
     /// The six bits at `position`, and which of them are the value's.
@@ -128,6 +163,8 @@ fn sextet_of(byte: u8) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -136,10 +173,12 @@ mod tests {
         for needle in Needle::all(Zeroizing::new(value)) {
             for position in 0..needle.len() {
                 let listed = needle.accepted(position);
+                let set: BTreeSet<u8> = listed.as_slice().iter().copied().collect();
+                assert_eq!(set.len(), listed.as_slice().len(), "each once");
                 for byte in 0..=u8::MAX {
                     assert_eq!(
                         needle.accepts(position, byte),
-                        listed.contains(&byte),
+                        set.contains(&byte),
                         "{:?} {position}",
                         needle.form
                     );

@@ -80,7 +80,7 @@ impl Sought {
         let needles: Vec<Needle> = values.flat_map(Needle::all).collect();
         let mut beginning = vec![Vec::new(); 256];
         for (index, needle) in needles.iter().enumerate() {
-            needle.accepted(0).into_iter().for_each(|byte| beginning[usize::from(byte)].push(index));
+            needle.accepted(0).as_slice().iter().for_each(|byte| beginning[usize::from(*byte)].push(index));
         }
         let longest = needles.iter().map(Needle::len).max().unwrap_or_default().min(CERTAIN);
         // One more, for a spelling that may be the plain end of a find.
