@@ -55,6 +55,7 @@ struct Call<'a> {
     ask: &'a Ask,
     origin: Origin,
     permission: &'a Permission,
+    scrubber: &'a Scrubber,
 }
 
 impl Carrier {
@@ -69,15 +70,18 @@ impl Carrier {
         let asked = self.operator.ask(&ask).await;
         let permission = asked.inspect_err(|_| self.upstreams.forget_route(target.route))?;
         let lease = self.leases.open(ask.clone(), &permission);
-        let call = Call { head, target, ask: &ask, origin, permission: &permission };
-        select! {
+        let scrubber = Scrubber::new(&permission.material);
+        let call = Call { head, target, ask: &ask, origin, permission: &permission, scrubber: &scrubber };
+        let carried = select! {
             biased;
             refusal = lease.lost() => {
                 self.upstreams.forget(&permission.granted);
                 Err(refusal.into())
             }
             carried = self.send(app, &call, &lease) => carried,
-        }
+        };
+        tell_of_echoes(&call);
+        carried
     }
 
     /// The part of the story that is cut when the hold is lost: to be dropped at any point.
@@ -86,7 +90,6 @@ impl Carrier {
         let destination = Destination::permitted(&call.permission.granted)?;
         let connection = self.upstreams.connect(call.target.route, &destination).await?;
         app.invite(call.head).await?;
-        let scrubber = Scrubber::new(material);
         let outgoing = Outgoing {
             head: call.head,
             target: call.target,
@@ -100,13 +103,22 @@ impl Carrier {
             head: call.head,
             connection: &connection,
             host: destination.host(),
-            scrubber: &scrubber,
+            scrubber: call.scrubber,
         };
         let Exchanged { app, upstream } = exchange.run(app, out).await?;
         if let Afterwards::Keep(patience) = upstream {
             self.upstreams.keep(connection, lease.held_until(), patience);
         }
         Ok(app)
+    }
+}
+
+/// Tells the log how often the upstream sent a credential back, in whatever spelling.
+fn tell_of_echoes(call: &Call<'_>) {
+    let echoes = call.scrubber.hits();
+    if echoes > 0 {
+        let (route, trace) = (call.target.route, &call.ask.trace.trace_id);
+        tracing::warn!(route, trace, echoes, "masked a credential that the upstream sent back");
     }
 }
 

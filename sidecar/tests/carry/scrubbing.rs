@@ -1,5 +1,10 @@
 //! What an upstream echoes of the credential comes back masked, at equal length, wherever it stands.
 
+use std::{
+    io,
+    sync::{Arc, Mutex},
+};
+
 use keylend_contract::wire;
 
 use crate::{
@@ -22,6 +27,47 @@ async fn an_echo_is_masked_in_reason_fields_and_trailers() {
     assert!(!format!("{reply:?}").contains(&VALUE[..8]), "{reply:?}");
     assert_eq!(reply.field("X-Echo").unwrap().len(), 7 + VALUE.len());
     assert!(reply.trailers.contains("X-Trailer: *"));
+}
+
+/// What was logged, by all tests: a log of one thread alone would miss what another has found to interest nobody.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn an_echo_is_told_to_the_log_by_route_trace_and_number() {
+    let origin = Origin::start(HOST, At::Request, |request| {
+        if request.starts_with("GET /echo ") { ok(&format!("{VALUE} and {VALUE}")) } else { ok(&VALUE[1..]) }
+    })
+    .await;
+    let (whole, log) = (Whole::before(&origin).await, Log::default());
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    tracing::subscriber::set_global_default(subscriber).unwrap();
+    let mut app = whole.app().await;
+    for path in ["GET /r/", "GET /r/echo", "GET /r/"] {
+        assert_eq!(app.call(path, "", "").await.status, 200);
+    }
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let told = whole.asks().into_iter().map(|heard| {
+        let trace = heard.ask().trace.trace_id;
+        log.lines().filter(|line| line.contains(&trace)).collect::<Vec<_>>()
+    });
+    let told: Vec<_> = told.collect();
+    assert_eq!(told.iter().map(Vec::len).collect::<Vec<_>>(), [0, 1, 0], "{log}");
+    for part in ["WARN", "route=\"r\"", "echoes=2"] {
+        assert!(told[1][0].contains(part), "{part}: {log}");
+    }
+    assert!(!log.contains(&VALUE[1..]));
 }
 
 #[tokio::test]

@@ -56,7 +56,7 @@ async fn a_stream_is_cut_when_what_it_was_granted_by_was_edited() {
         let mut app = whole.app().await;
         let request = app.request("GET /r/", "", "");
         app.send(request).await;
-        app.until(b"hello\r\n").await;
+        app.until(b"hello\n\r\n").await;
         whole.change(|world| edit(&mut world.granted));
         let edited = Instant::now();
         assert_eq!(app.rest().await, "");
