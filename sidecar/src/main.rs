@@ -23,6 +23,10 @@ static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 
 const USAGE: u8 = 2;
 
+/// Names are resolved on these, and the token is read: a few are enough, and a name server that does not answer cannot
+/// make an app's calls pile up as threads.
+const BLOCKING_THREADS: usize = 8;
+
 fn main() -> ExitCode {
     let arguments: Vec<_> = env::args().skip(1).collect();
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
@@ -51,7 +55,8 @@ fn serve() -> Result<(), Box<dyn Error>> {
     process::log()?;
     process::close()?;
     let config = Config::from_environment()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().max_blocking_threads(BLOCKING_THREADS).build()?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let bound = App::build(&config).await?;
