@@ -81,7 +81,7 @@ pub enum Reason {
     PolicyInvalid,
     /// The share's secret is missing.
     SecretMissing,
-    /// The share's secret has no value for the share's environment.
+    /// There is no value for the environment of the share, the route or the link; the message says which.
     EnvironmentUnset,
     /// A stop was accepted; what was granted before is running out.
     Stopping,

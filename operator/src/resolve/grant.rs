@@ -18,7 +18,7 @@ use keylend_contract::{
 use keylend_crds::{
     STOP_FINALIZER, Secret, SecretShare,
     secret::{FieldStatus, SecretType},
-    secret_share::{Access, NamespaceRecipient},
+    secret_share::Access,
 };
 
 use super::{
@@ -209,7 +209,7 @@ impl Case<'_> {
         let ends = self.not_stopped(share)?;
         let secret_uid = self.taken_charge_of(share)?;
         let owned = self.owned(reading.secret.as_ref(), secret_uid)?;
-        let binding = self.live_value(owned, &share.spec.environment)?;
+        let binding = self.live_value(owned, self.environment(share)?)?;
         let permit = self.permitted(share)?;
         Ok(Hold { name: self.wanted.name.clone(), binding, permit, ends })
     }
@@ -218,29 +218,32 @@ impl Case<'_> {
         self.wanted.name.written().to_owned()
     }
 
-    /// The share, if it is for the caller. One that is gone, or now another's, was stopped: the pin proves it was had.
+    /// The share, if it is for the caller. One that is gone, or now another's, was stopped; who was not listed in it when
+    /// the link last saw it learns not even that.
     fn received<'a>(&self, share: Option<&'a SecretShare>) -> Result<&'a SecretShare, Refusal> {
-        let gone = || Refusal::ShareRevoked { secret: self.name() };
+        let unknown = || Refusal::SecretUnknown { secret: self.name() };
         let anew = || Refusal::RecipientChanged { secret: self.name() };
+        let had = self.lists_caller(self.wanted.service_accounts.as_ref());
+        let gone = || if had { Refusal::ShareRevoked { secret: self.name() } } else { unknown() };
         let share = share.ok_or_else(gone)?;
         let recipient = &share.spec.recipient.namespace;
-        let listed = self.lists_caller(recipient);
+        let listed = recipient.name == self.caller.namespace()
+            && self.lists_caller(recipient.service_accounts.as_ref());
         if share.metadata.uid.as_deref() != Some(self.wanted.pin.uid.as_str()) {
             return Err(if listed { anew() } else { gone() });
         }
         if !listed {
-            return Err(Refusal::SecretUnknown { secret: self.name() });
+            return Err(unknown());
         }
         let pinned = share.status.as_ref().and_then(|status| status.recipient_namespace_uid.as_deref());
         let namespace = recipient.uid.as_deref().or(pinned);
         if namespace.is_some_and(|uid| uid != self.caller.namespace_uid()) { Err(anew()) } else { Ok(share) }
     }
 
-    fn lists_caller(&self, recipient: &NamespaceRecipient) -> bool {
+    /// A list that is left out is for every service account of the namespace.
+    fn lists_caller(&self, accounts: Option<&Vec<String>>) -> bool {
         let account = self.caller.service_account();
-        let listed = recipient.service_accounts.as_ref();
-        recipient.name == self.caller.namespace()
-            && listed.is_none_or(|accounts| accounts.iter().any(|name| name == account))
+        accounts.is_none_or(|accounts| accounts.iter().any(|name| name == account))
     }
 
     /// When the share ends by itself; a refusal once it was stopped, or if its end cannot be read.
@@ -276,6 +279,19 @@ impl Case<'_> {
         }
     }
 
+    /// The route's environment, if the share lends that very one: a link cannot make one environment's value another's.
+    fn environment<'a>(&self, share: &'a SecretShare) -> Result<&'a str, Refusal> {
+        let lent = share.spec.environment.as_str();
+        if lent == self.wish.parsed.environment.as_str() { Ok(lent) } else { Err(self.unset()) }
+    }
+
+    fn unset(&self) -> Refusal {
+        Refusal::EnvironmentUnset {
+            secret: self.name(),
+            environment: self.wish.parsed.environment.to_string(),
+        }
+    }
+
     /// Where the live value of the share's `environment` rests; only while the owner's specification has it as well.
     fn live_value(&self, owned: &Secret, environment: &str) -> Result<Binding, Refusal> {
         let specified = owned.spec.environments.iter().flatten().any(|one| one.name == environment);
@@ -285,10 +301,7 @@ impl Case<'_> {
         fields
             .find(|field| field.name == VALUE_FIELD)
             .and_then(|field| self.binding(owned, environment, field))
-            .ok_or_else(|| Refusal::EnvironmentUnset {
-                secret: self.name(),
-                environment: self.wish.parsed.environment.to_string(),
-            })
+            .ok_or_else(|| self.unset())
     }
 
     fn binding(&self, owned: &Secret, environment: &str, field: &FieldStatus) -> Option<Binding> {

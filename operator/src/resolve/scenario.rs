@@ -62,7 +62,10 @@ pub(crate) fn linked() -> Secret {
     serde_json::from_value(json!({
         "metadata": {"name": "stripe-api-key", "namespace": "partner", "uid": "uid-of-linked", "generation": 1},
         "spec": {"type": "Linked", "link": {"shares": [{"environment": "production", "shareRef": reference}]}},
-        "status": {"shares": [{"environment": "production", "shareRef": reference, "uid": "uid-of-share"}]},
+        "status": {"shares": [{
+            "environment": "production", "shareRef": reference, "uid": "uid-of-share",
+            "serviceAccounts": ["checkout", "other"],
+        }]},
     }))
     .unwrap()
 }
@@ -75,7 +78,7 @@ pub(crate) fn share() -> SecretShare {
         },
         "spec": {
             "secretRef": {"name": "stripe"},
-            "environment": "live",
+            "environment": "production",
             "recipient": {"namespace": {"name": "partner", "serviceAccounts": ["other", "checkout"]}},
             "use": {"domains": ["api.example.com"], "inject": {"headers": ["Authorization"]}},
             "expiresAt": "2026-06-02T12:00:00Z",
@@ -88,9 +91,9 @@ pub(crate) fn share() -> SecretShare {
 pub(crate) fn secret() -> Secret {
     serde_json::from_value(json!({
         "metadata": {"name": "stripe", "namespace": "payments", "uid": "uid-of-secret", "generation": 2},
-        "spec": {"type": "String", "environments": [{"name": "live"}, {"name": "test"}]},
+        "spec": {"type": "String", "environments": [{"name": "production"}, {"name": "test"}]},
         "status": {"environments": [
-            {"name": "live", "fields": [{
+            {"name": "production", "fields": [{
                 "name": "value", "version": 4, "wrapGeneration": 1, "updatedAt": NOW, "sealedAtMs": 1, "digests": [],
             }]},
             {"name": "test", "fields": []},

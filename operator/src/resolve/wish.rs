@@ -55,6 +55,8 @@ pub struct WantedShare {
     pub name: SecretName,
     /// Which share.
     pub pin: Pin,
+    /// The service accounts it was for when the link last saw it; none, for every one of the namespace.
+    pub service_accounts: Option<Vec<String>>,
 }
 
 /// A share by its place *and* its UID: another of the same name is another share.
@@ -118,10 +120,7 @@ impl Wish {
         let route = route.filter(|route| route.metadata.deletion_timestamp.is_none()).ok_or_else(unknown)?;
         let parsed = ParsedRoute::parse(&route.spec)
             .map_err(|error| Refusal::RouteInvalid { route: name.to_owned(), field: error.field })?;
-        let share = |name: &SecretName| {
-            let pin = pinned(name, secret_named(name).as_deref(), &parsed.environment)?;
-            Ok(WantedShare { name: name.clone(), pin })
-        };
+        let share = |name: &SecretName| accepted(name, secret_named(name).as_deref(), &parsed.environment);
         let shares = parsed.secrets.iter().map(share).collect::<Result<_, Refusal>>()?;
         Ok(Self { route: name.to_owned(), parsed, shares })
     }
@@ -133,7 +132,11 @@ impl Wish {
 }
 
 /// The share that `linked` stands for in `environment`: only one that was accepted, and as it was then.
-fn pinned(name: &SecretName, linked: Option<&Secret>, environment: &Environment) -> Result<Pin, Refusal> {
+fn accepted(
+    name: &SecretName,
+    linked: Option<&Secret>,
+    environment: &Environment,
+) -> Result<WantedShare, Refusal> {
     let unknown = || Refusal::SecretUnknown { secret: name.written().to_owned() };
     let linked = linked.filter(|secret| secret.metadata.deletion_timestamp.is_none()).ok_or_else(unknown)?;
     let link = linked.spec.link.as_ref().ok_or_else(unknown)?;
@@ -146,7 +149,11 @@ fn pinned(name: &SecretName, linked: Option<&Secret>, environment: &Environment)
     let accepted = linked.status.iter().flat_map(|status| &status.shares);
     accepted
         .filter(|share| share.environment == wanted.environment && share.share_ref == wanted.share_ref)
-        .map(|share| Pin { reference: share.share_ref.clone(), uid: share.uid.clone() })
+        .map(|share| WantedShare {
+            name: name.clone(),
+            pin: Pin { reference: share.share_ref.clone(), uid: share.uid.clone() },
+            service_accounts: share.service_accounts.clone(),
+        })
         .next()
         .ok_or_else(unknown)
 }

@@ -2,7 +2,8 @@
 //!
 //! A link accepts the share that it finds and pins its UID. A share created anew under the name is another share: it
 //! is accepted when `spec.link.shares[].uid` names it, or when the linked secret itself is made anew. A share that is not
-//! for this namespace looks like one that is missing. Must never be added: anything of the share beyond that.
+//! for this namespace looks like one that is missing. Beyond that the recipient learns which of its own service accounts
+//! the share lists, and whether it is for the link's environment. Must never be added: anything else of the share.
 
 use jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -31,14 +32,19 @@ pub fn plan(secret: &Secret, found: &[(LinkedShare, Option<SecretShare>)], now: 
     let previous = secret.status.clone().unwrap_or_default();
     let namespace = secret.namespace().unwrap_or_default();
     let mut shares = Vec::new();
-    let (mut missing, mut changed) = (Vec::new(), Vec::new());
+    let (mut missing, mut changed, mut elsewhere) = (Vec::new(), Vec::new(), Vec::new());
     for (link, share) in found {
         let pin = previous
             .shares
             .iter()
             .find(|pin| pin.environment == link.environment && pin.share_ref == link.share_ref);
         match standing(link, pin, share.as_ref(), &namespace) {
-            Standing::Accepted(pin) => shares.push(pin),
+            Standing::Accepted(pin) => {
+                shares.push(pin);
+                if share.as_ref().is_some_and(|share| share.spec.environment != link.environment) {
+                    elsewhere.push(spelled(link));
+                }
+            }
             Standing::Missing(pin) => {
                 shares.extend(pin);
                 missing.push(spelled(link));
@@ -50,7 +56,7 @@ pub fn plan(secret: &Secret, found: &[(LinkedShare, Option<SecretShare>)], now: 
         }
     }
     let generation = secret.metadata.generation.unwrap_or(0);
-    let ready = ready(&missing, &changed);
+    let ready = ready(&missing, &changed, &elsewhere);
     SecretStatus {
         observed_generation: Some(generation),
         conditions: conditioned(&previous.conditions, &[ready], generation, now),
@@ -79,11 +85,16 @@ fn standing(
             environment: link.environment.clone(),
             share_ref: link.share_ref.clone(),
             uid,
+            service_accounts: share.spec.recipient.namespace.service_accounts.clone(),
         }),
     }
 }
 
-fn ready(missing: &[String], changed: &[String]) -> (ConditionType, ConditionStatus, Reason, String) {
+fn ready(
+    missing: &[String],
+    changed: &[String],
+    elsewhere: &[String],
+) -> (ConditionType, ConditionStatus, Reason, String) {
     let not = |reason, message| (ConditionType::Ready, ConditionStatus::False, reason, message);
     if !changed.is_empty() {
         let message = format!(
@@ -95,6 +106,13 @@ fn ready(missing: &[String], changed: &[String]) -> (ConditionType, ConditionSta
     if !missing.is_empty() {
         let message = format!("no share for this namespace: {}; its owner makes one", missing.join(", "));
         return not(Reason::ShareMissing, message);
+    }
+    if !elsewhere.is_empty() {
+        let message = format!(
+            "the share is for another environment: {}; its owner makes one for this environment",
+            elsewhere.join(", ")
+        );
+        return not(Reason::EnvironmentUnset, message);
     }
     let message = "every share is there and accepted".to_owned();
     (ConditionType::Ready, ConditionStatus::True, Reason::Linked, message)

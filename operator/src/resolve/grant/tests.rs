@@ -170,7 +170,16 @@ const OWNERS_SIDE: &[Fault] = &[
     ("the secret has no live value", |s| s.secret.as_mut().unwrap().status = None, "environment_unset"),
     (
         "the share's environment has no value",
-        |s| s.share.as_mut().unwrap().spec.environment = "test".into(),
+        |s| s.secret.as_mut().unwrap().status.as_mut().unwrap().environments[0].fields.clear(),
+        "environment_unset",
+    ),
+    (
+        "the share is for another environment, which has a value",
+        |s| {
+            let live = s.secret.as_mut().unwrap().status.as_mut().unwrap();
+            live.environments[1].fields = live.environments[0].fields.clone();
+            s.share.as_mut().unwrap().spec.environment = "test".into();
+        },
         "environment_unset",
     ),
     (
@@ -231,7 +240,7 @@ fn everything_in_its_place_is_granted() {
         name: "stripe".into(),
         uid: "uid-of-secret".into(),
         secret_type: "String".into(),
-        environment: "live".into(),
+        environment: "production".into(),
         field: "value".into(),
         version: 4,
         wrap_generation: 1,
@@ -265,14 +274,16 @@ fn a_share_for_somebody_else_looks_like_a_missing_one_even_when_it_has_ended() {
     let mut missing = Scenario::complete();
     missing.linked = None;
     let missing = missing.decide().unwrap_err();
-    for (case, stop) in OWNERS_SIDE.iter().filter(|fault| fault.2.starts_with("share_")).map(|f| (f.0, f.1)) {
+    let ends = |fault: &&Fault| ["share_", "recipient_"].iter().any(|start| fault.2.starts_with(start));
+    for (case, stop) in OWNERS_SIDE.iter().filter(ends).map(|fault| (fault.0, fault.1)) {
         let mut scenario = Scenario::complete();
-        as_caller(&mut scenario, |claims| claims.service_account = "default".into());
         stop(&mut scenario);
-        if scenario.share.as_ref().is_some_and(|share| share.metadata.uid.as_deref() == Some("uid-of-share"))
-        {
-            assert_eq!(scenario.decide().unwrap_err(), missing, "{case}");
-        }
+        let namespace_uid = scenario.caller.namespace_uid().to_owned();
+        as_caller(&mut scenario, |claims| {
+            claims.service_account = "default".into();
+            claims.namespace_uid = namespace_uid;
+        });
+        assert_eq!(scenario.decide().unwrap_err(), missing, "{case}");
     }
 }
 

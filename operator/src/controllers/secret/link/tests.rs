@@ -104,3 +104,29 @@ fn a_changed_share_s_message_says_how_to_accept_it() {
     let message = &status.conditions[0].message;
     assert!(message.contains("spec.link.shares[production] payments/partner (uid two)"), "{message}");
 }
+
+#[test]
+fn a_link_knows_for_whom_its_share_is_after_the_share_is_gone() {
+    let mut listed = share("one", "partner");
+    listed.spec.recipient.namespace.service_accounts = Some(vec!["checkout".into()]);
+    let mut secret = linked(None, None);
+    let accounts = |status: &SecretStatus| status.shares[0].service_accounts.clone();
+    for (found, expected) in [
+        (Some(listed), Some(vec!["checkout".to_owned()])),
+        (None, Some(vec!["checkout".to_owned()])),
+        (Some(share("one", "partner")), None),
+    ] {
+        let status = planned(&secret, found);
+        assert_eq!(accounts(&status), expected);
+        secret.status = Some(status);
+    }
+}
+
+#[test]
+fn a_share_for_another_environment_is_named() {
+    let mut other = share("one", "partner");
+    other.spec.environment = "test".into();
+    let status = planned(&linked(None, None), Some(other));
+    assert_eq!((status.shares.len(), status.conditions[0].reason), (1, Reason::EnvironmentUnset));
+    assert!(status.conditions[0].message.contains("spec.link.shares[production] payments/partner"));
+}
