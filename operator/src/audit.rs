@@ -2,7 +2,8 @@
 //!
 //! Promises: [`AuditLog::intent`] and [`AuditLog::write`] return a [`Position`] only after the row is durable
 //! (`fdatasync`), so whoever has one may go on; rows survive `kill -9`; the rows of a replica are one hash chain,
-//! which [`verify::Verifier`] checks; no row holds a value; no caller can fill the log, or keep others from it.
+//! which [`verify::Verifier`] checks; no row holds a value; no caller can fill the log, or keep others from it; nobody
+//! waits longer than [`PATIENCE`] for a disk that hangs.
 //!
 //! How: callers queue encoded rows (`row`, `text`); one thread (`writer`) takes all that wait, chains them
 //! (`chain`), writes and syncs once (`store`, `segment`), answers, and passes the lines on to standard output
@@ -25,16 +26,18 @@ pub mod verify;
 mod writer;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::{Semaphore, oneshot};
+use tokio::time::timeout;
 
 pub use self::budget::DenialLimits;
 pub use self::chain::{Digest, Head};
@@ -53,6 +56,9 @@ use self::writer::{Job, Message, Waiter, Writer};
 
 /// How many rows may wait; whoever comes later waits for a place.
 const QUEUE_ROWS: usize = 4096;
+
+/// How long whoever asks waits for a row. One that becomes durable later stands for nothing: a row without a use is allowed.
+pub const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a row may take before the chain adds its part.
 const MAX_ROW: usize = MAX_LINE - 1024;
@@ -96,6 +102,9 @@ pub enum AuditFault {
     /// The disk failed.
     #[error("writing an audit row")]
     Write(#[source] Arc<io::Error>),
+    /// The disk did not answer in time.
+    #[error("the audit row was not durable in time")]
+    Late,
     /// The row is longer than any row may be.
     #[error("the audit row is too long")]
     TooLong,
@@ -153,7 +162,7 @@ impl AuditLog {
     /// Records a use that is about to happen. Without the position there is no use.
     ///
     /// # Errors
-    /// When the row is not durable.
+    /// When the row is not durable within [`PATIENCE`].
     pub async fn intent(&self, row: Intent) -> Result<Position, AuditFault> {
         let recipient = Arc::from(row.caller.namespace_uid.as_str());
         self.commit(Purpose::Use(recipient), encode(&Row::Intent(row))?).await
@@ -162,7 +171,7 @@ impl AuditLog {
     /// Records a change.
     ///
     /// # Errors
-    /// When the row is not durable.
+    /// When the row is not durable within [`PATIENCE`].
     pub async fn write(&self, row: Write) -> Result<Position, AuditFault> {
         self.commit(Purpose::Write, encode(&Row::Write(row))?).await
     }
@@ -195,12 +204,16 @@ impl AuditLog {
 
     async fn deny(&self, denial: &Denial, row: &Row) -> Recorded {
         let Ok(row) = encode(row) else { return self.count(denial) };
+        if self.counters.hangs() {
+            return self.count(denial);
+        }
         if lock(&self.shares).weigh(denial, row.len(), Timestamp::now()) == Verdict::Counted {
             count(&self.counters.counted, 1);
             return Recorded::Counted;
         }
         match self.commit(Purpose::Denial, row).await {
             Ok(position) => Recorded::Row(position),
+            // One that is late may be written after all: better on record twice than not at all.
             Err(_fault) => self.count(denial),
         }
     }
@@ -212,6 +225,13 @@ impl AuditLog {
     }
 
     async fn commit(&self, purpose: Purpose, row: Vec<u8>) -> Result<Position, AuditFault> {
+        timeout(PATIENCE, self.durable(purpose, row)).await.unwrap_or_else(|_late| {
+            self.counters.note_late();
+            Err(AuditFault::Late)
+        })
+    }
+
+    async fn durable(&self, purpose: Purpose, row: Vec<u8>) -> Result<Position, AuditFault> {
         let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| AuditFault::Stopped)?;
         let (answer, answered) = oneshot::channel();
         let job = Job { row, purpose, waiter: Waiter::Caller(answer, place) };

@@ -26,6 +26,7 @@ pub struct Metrics {
     policies_unaltered: IntGauge,
     audit_rows: IntCounter,
     audit_syncs: IntCounter,
+    audit_lost: IntCounterVec,
 }
 
 impl Metrics {
@@ -60,6 +61,13 @@ impl Metrics {
                 "keylend_audit_syncs_total",
                 "Times the audit log was made durable.",
             )?,
+            audit_lost: IntCounterVec::new(
+                Opts::new(
+                    "keylend_audit_rows_lost_total",
+                    "Audit rows without room (full), on a failing disk (fault), or not durable in time (late).",
+                ),
+                &["reason"],
+            )?,
         };
         metrics.register()?;
         Ok(metrics)
@@ -73,7 +81,8 @@ impl Metrics {
         self.registry.register(Box::new(self.reviews.clone()))?;
         self.registry.register(Box::new(self.policies_unaltered.clone()))?;
         self.registry.register(Box::new(self.audit_rows.clone()))?;
-        self.registry.register(Box::new(self.audit_syncs.clone()))
+        self.registry.register(Box::new(self.audit_syncs.clone()))?;
+        self.registry.register(Box::new(self.audit_lost.clone()))
     }
 
     /// Counts one ask.
@@ -119,6 +128,10 @@ impl Metrics {
         self.audit_rows.inc_by(reading.rows);
         self.audit_syncs.reset();
         self.audit_syncs.inc_by(reading.syncs);
+        self.audit_lost.reset();
+        for (reason, rows) in [("full", reading.full), ("fault", reading.faults), ("late", reading.late)] {
+            self.audit_lost.with_label_values(&[reason]).inc_by(rows);
+        }
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)

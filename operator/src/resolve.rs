@@ -6,6 +6,7 @@
 
 use std::{sync::Arc, time::Instant};
 
+use futures_util::future::join_all;
 use jiff::Timestamp;
 use keylend_contract::{
     plaintext::Plaintext,
@@ -79,11 +80,9 @@ impl Resolver {
         let wishes = self.wishes_again(caller, &renew).await;
         let pins = wishes.iter().flatten().flat_map(Wish::pins).collect();
         let readings = self.reader.read(pins, deadline(Instant::now())).await;
-        let mut verdicts = Vec::with_capacity(renew.calls.len());
-        for (call, wish) in renew.calls.iter().zip(wishes) {
-            verdicts.push(self.verdict(caller, call, wish, &readings).await);
-        }
-        RenewAnswer { verdicts }
+        let calls = renew.calls.iter().zip(wishes);
+        let verdicts = calls.map(|(call, wish)| self.verdict(caller, call, wish, &readings));
+        RenewAnswer { verdicts: join_all(verdicts).await }
     }
 
     async fn lend(

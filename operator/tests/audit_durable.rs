@@ -236,7 +236,7 @@ fn intent(pod: &str) -> Intent {
 fn refusal(pod: &str) -> Refusal {
     Refusal {
         code: "secret_unknown",
-        call: call(),
+        call: Some(call()),
         caller: Some(caller(pod)),
         route: None,
         environment: None,

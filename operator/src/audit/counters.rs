@@ -12,6 +12,9 @@ pub(super) struct Counters {
     pub(super) counted: AtomicU64,
     pub(super) full: AtomicU64,
     pub(super) faults: AtomicU64,
+    pub(super) late: AtomicU64,
+    /// The rows there were when one was late last, and one more; nothing if none was.
+    late_after: AtomicU64,
     pub(super) segments_dropped: AtomicU64,
     pub(super) mirror_dropped: AtomicU64,
     pub(super) segments_damaged: AtomicU64,
@@ -31,6 +34,8 @@ pub struct Reading {
     pub full: u64,
     /// Rows refused because the disk failed.
     pub faults: u64,
+    /// Rows that nobody waited for any longer, because the disk hung.
+    pub late: u64,
     /// Segments dropped because their room was needed.
     pub segments_dropped: u64,
     /// Rows that the mirror did not take.
@@ -42,6 +47,17 @@ pub struct Reading {
 }
 
 impl Counters {
+    /// Nobody waits any longer for a row.
+    pub(super) fn note_late(&self) {
+        count(&self.late, 1);
+        self.late_after.store(self.rows.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// Whether a row was late, and none has become durable since: whoever can do without one does not wait.
+    pub(super) fn hangs(&self) -> bool {
+        self.late_after.load(Ordering::Relaxed) == self.rows.load(Ordering::Relaxed) + 1
+    }
+
     pub(super) fn read(&self) -> Reading {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Reading {
@@ -50,6 +66,7 @@ impl Counters {
             counted: read(&self.counted),
             full: read(&self.full),
             faults: read(&self.faults),
+            late: read(&self.late),
             segments_dropped: read(&self.segments_dropped),
             mirror_dropped: read(&self.mirror_dropped),
             segments_damaged: read(&self.segments_damaged),

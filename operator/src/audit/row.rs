@@ -78,14 +78,14 @@ pub struct Intent {
     pub path: Path,
 }
 
-/// A call that was refused; what was not understood of it is absent.
+/// A call or an enrolment that was refused; what was not understood of it is absent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Refusal {
     /// The refusal's stable code.
     pub code: &'static str,
-    /// Which call.
+    /// Which call; none for an enrolment.
     #[serde(flatten)]
-    pub call: CallIds,
+    pub call: Option<CallIds>,
     /// Who asked, if that was established.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub caller: Option<Caller>,
@@ -109,7 +109,7 @@ pub struct Refusal {
     pub path: Option<Path>,
 }
 
-/// A change that somebody made: a value taken in, a share stopped.
+/// A change that somebody made: a value taken in, a share stopped. Each replica that sees it may put it on record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Write {
     /// What was changed.
@@ -122,27 +122,35 @@ pub struct Write {
     /// Which field of the value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub field: Option<Text>,
-    /// The version that is live now.
+    /// The version of the value.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub version: Option<u64>,
+    pub version: Option<i64>,
+}
+
+impl Write {
+    /// A change of the object as a whole.
+    #[must_use]
+    pub fn of(change: Change, object: Object) -> Self {
+        Self { change, object, environment: None, field: None, version: None }
+    }
 }
 
 /// What a [`Write`] changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Change {
-    /// A new value is live.
+    /// A value was taken in, and is about to be made live.
     ValueTakenIn,
-    /// A value is gone.
-    ValueRemoved,
-    /// A linked secret accepted a share.
-    ShareAccepted,
-    /// A share was revoked, was deleted, or expired.
+    /// A share's owner has set `revoked: true`.
+    ShareRevoked,
+    /// A share's deletion was accepted.
+    ShareDeleted,
+    /// A share's time is over.
+    ShareExpired,
+    /// Nothing that was granted under a share can still be open.
     ShareStopped,
     /// A container's key was bound.
     Enrolled,
-    /// A sealing key or a key-encryption key was made.
-    KeyCreated,
 }
 
 /// The object a row is about.

@@ -16,10 +16,10 @@ const DENIALS: DenialLimits =
     DenialLimits { interval: SignedDuration::from_secs(60), rows: 5, bytes: 64 * 1024, callers: 100 };
 
 /// A directory of one test, gone afterwards.
-struct Scratch(PathBuf);
+pub(crate) struct Scratch(PathBuf);
 
 impl Scratch {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::under(&std::env::temp_dir())
     }
 
@@ -47,7 +47,7 @@ impl Scratch {
         }
     }
 
-    fn open(&self) -> AuditLog {
+    pub(crate) fn open(&self) -> AuditLog {
         AuditLog::open(self.settings(), DENIALS, io::sink()).unwrap()
     }
 
@@ -59,7 +59,7 @@ impl Scratch {
         segments
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         self.segments().iter().map(|path| fs::read_to_string(path).unwrap()).collect()
     }
 
@@ -118,7 +118,7 @@ fn intent(call: usize) -> Intent {
 fn refusal(pod: &str, code: &'static str) -> Refusal {
     Refusal {
         code,
-        call: ids(0),
+        call: Some(ids(0)),
         caller: Some(caller(pod)),
         route: Some("stripe".into()),
         environment: None,
@@ -288,6 +288,31 @@ async fn a_closed_log_records_nothing_and_says_so() {
     log.close().await;
     assert!(matches!(log.intent(intent(1)).await, Err(AuditFault::Stopped)));
     assert_eq!(log.refusal(refusal("a", "secret_unknown")).await, Recorded::Counted);
+}
+
+/// A log whose disk hangs: what is queued is never written.
+pub(crate) struct Hung(std::sync::mpsc::Receiver<Message>);
+
+pub(crate) fn hung() -> (AuditLog, Hung) {
+    let (queue, messages) = channel();
+    let log = AuditLog {
+        queue,
+        places: Arc::new(Semaphore::new(QUEUE_ROWS)),
+        shares: Arc::new(Mutex::new(Shares::new(DENIALS))),
+        counters: Arc::default(),
+    };
+    (log, Hung(messages))
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_longer_than_a_second_for_a_disk_that_hangs() {
+    let (log, disk) = hung();
+    let started = tokio::time::Instant::now();
+    assert!(matches!(log.intent(intent(1)).await, Err(AuditFault::Late)));
+    assert!(matches!(log.write(write()).await, Err(AuditFault::Late)));
+    assert_eq!(log.refusal(refusal("a", "secret_unknown")).await, Recorded::Counted);
+    assert_eq!(started.elapsed(), PATIENCE * 2, "a refusal does not wait as well");
+    assert_eq!((log.reading().late, disk.0.try_iter().count()), (2, 2));
 }
 
 #[tokio::test]

@@ -189,7 +189,7 @@ impl Writer {
     fn refuse(&self, job: Job, fault: &AuditFault) {
         match fault {
             AuditFault::Full => count(&self.counters.full, 1),
-            AuditFault::Write(_) | AuditFault::TooLong | AuditFault::Stopped => {
+            AuditFault::Write(_) | AuditFault::Late | AuditFault::TooLong | AuditFault::Stopped => {
                 count(&self.counters.faults, 1);
             }
         }

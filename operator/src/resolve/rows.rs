@@ -5,7 +5,11 @@ use keylend_contract::{
     wire::{Ask, Target},
 };
 
-use super::{caller::Caller, grant::Grant, unseal::AlteredEnvelope};
+use super::{
+    caller::{Caller, CallerClaims},
+    grant::Grant,
+    unseal::AlteredEnvelope,
+};
 use crate::audit::{Path, row};
 
 /// The use that `grant` is about to become.
@@ -37,7 +41,7 @@ pub fn refusal(caller: &Caller, ask: &Ask, refusal: &Refusal) -> row::Refusal {
     let Target::Route(route) = &ask.target;
     row::Refusal {
         code: refusal.code(),
-        call: call(ask),
+        call: Some(call(ask)),
         caller: Some(who(caller)),
         route: Some(route.as_str().into()),
         environment: None,
@@ -46,6 +50,34 @@ pub fn refusal(caller: &Caller, ask: &Ask, refusal: &Refusal) -> row::Refusal {
         method: Some(ask.method.as_str().into()),
         path: Some(Path::of(&ask.path)),
     }
+}
+
+/// An enrolment that was refused. Nobody proved who it is, so all of them share one budget.
+#[must_use]
+pub fn enrolment_refused(refusal: &Refusal) -> row::Refusal {
+    row::Refusal {
+        code: refusal.code(),
+        call: None,
+        caller: None,
+        route: None,
+        environment: None,
+        secrets: Vec::new(),
+        destination: None,
+        method: None,
+        path: None,
+    }
+}
+
+/// A container whose key was bound.
+#[must_use]
+pub fn enrolled(claims: &CallerClaims) -> row::Write {
+    let object = row::Object {
+        kind: "Pod",
+        namespace: claims.namespace.as_str().into(),
+        name: claims.pod.as_str().into(),
+        uid: claims.pod_uid.as_str().into(),
+    };
+    row::Write::of(row::Change::Enrolled, object)
 }
 
 /// An envelope that is not what was sealed under its name.

@@ -24,7 +24,7 @@ use super::{
     *,
 };
 use crate::{
-    audit::{DenialLimits, Settings},
+    audit::{DenialLimits, PATIENCE, Settings},
     fake_api::FakeApi,
     keys::local::LocalKeys,
     storage::envelope::Binding,
@@ -219,6 +219,7 @@ async fn a_permitted_call_gets_the_live_value_and_stands_on_record() {
     assert_eq!(operator.ask().await.unwrap(), "kl-test-value-4");
     let rows = operator.rows();
     let text = rows.last().unwrap().to_string();
+    assert_eq!(rows.last().unwrap()["environment"], "production");
     for part in ["intent", "checkout-0", "api.example.com", "uid-of-share", "/v1/charges"] {
         assert!(text.contains(part), "{part} in {text}");
     }
@@ -316,6 +317,29 @@ async fn nothing_is_used_without_a_row() {
     let before = operator.api.log().len();
     assert_eq!(operator.refused().await, "audit_unavailable");
     assert_eq!(operator.reads(before), [SECRET, SHARE], "nothing was unsealed");
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_refuses_within_about_a_second() {
+    let mut operator = Operator::complete().await;
+    let (audit, _disk) = crate::audit::tests::hung();
+    operator.resolver.audit = audit;
+    let (before, asked) = (operator.api.log().len(), Instant::now());
+    assert_eq!(operator.refused().await, "audit_unavailable");
+    assert!(asked.elapsed() < PATIENCE * 3 / 2, "{:?}", asked.elapsed());
+    assert_eq!(operator.reads(before), [SECRET, SHARE], "nothing was unsealed");
+}
+
+#[tokio::test]
+async fn without_its_kms_key_a_value_is_sealed_within_about_a_second_and_with_it_again_it_is_not() {
+    let operator = Operator::complete().await;
+    assert!(operator.ask().await.is_ok());
+    let key = operator.api.unset(&format!("{ENVELOPES}/keylend-local-kek")).unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(1_050)).await;
+    assert_eq!(operator.refused().await, "key_sealed");
+    operator.api.set(&format!("{ENVELOPES}/keylend-local-kek"), key);
+    tokio::time::sleep(std::time::Duration::from_millis(1_050)).await;
+    assert!(operator.ask().await.is_ok());
 }
 
 #[tokio::test]
