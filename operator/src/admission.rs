@@ -18,7 +18,7 @@ use kube::core::{
 use serde_json::{Value, json};
 
 use self::inject::InjectionSettings;
-use crate::fault::Fault;
+use crate::{fault::Fault, resolve::respond::bare};
 
 /// Where the API server sends pods.
 pub const INJECT_PATH: &str = "/inject";
@@ -98,12 +98,6 @@ fn reply(response: &AdmissionResponse) -> Response<Full<Bytes>> {
             bare(StatusCode::INTERNAL_SERVER_ERROR)
         }
     }
-}
-
-fn bare(status: StatusCode) -> Response<Full<Bytes>> {
-    let mut reply = Response::new(Full::default());
-    *reply.status_mut() = status;
-    reply
 }
 
 #[cfg(test)]

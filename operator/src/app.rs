@@ -31,7 +31,7 @@ use crate::{
     audit::{AuditLog, DenialLimits, Settings},
     authority::{Authority, SERVING_CERTIFICATE_LIFE, Serving},
     config::Config,
-    controllers::{self, Controllers},
+    controllers::{self, Controllers, tell::Teller},
     enrol::{self, Enrolment, Records},
     fault::Fault,
     freshness::Reader,
@@ -132,8 +132,8 @@ impl App {
             image_pull_policy: config.sidecar_image_pull_policy,
             operator_roots_pem: authority.roots_pem().to_owned(),
         };
-        let controllers =
-            controllers::build(&client, sealing, storage.clone(), cluster_uid.clone(), audit.clone());
+        let teller = Teller::new(&client, audit.clone(), &config.replica);
+        let controllers = controllers::build(&client, sealing, storage.clone(), cluster_uid.clone(), teller);
         Ok(Self {
             policies: Arc::new(Policies::built_in()?),
             metrics: Arc::new(Metrics::new().map_err(|e| Fault::new("registering metrics", e))?),

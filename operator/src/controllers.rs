@@ -9,16 +9,16 @@ use futures_util::{FutureExt as _, future};
 use kube::Client;
 use tokio::sync::watch as channel;
 
-use self::route::Guards;
+use self::{route::Guards, tell::Teller};
 use crate::{
-    audit::AuditLog, intake::Intake, revocation::Incarnation, sealing::SealingKeyring, storage::Storage,
-    world::Watched,
+    intake::Intake, revocation::Incarnation, sealing::SealingKeyring, storage::Storage, world::Watched,
 };
 
 pub mod apply;
 pub mod route;
 pub mod secret;
 pub mod secret_share;
+pub mod tell;
 pub mod watch;
 
 /// What runs until the process ends.
@@ -41,22 +41,22 @@ pub fn build(
     sealing: SealingKeyring,
     storage: Arc<Storage>,
     cluster_uid: String,
-    audit: AuditLog,
+    teller: Teller,
 ) -> Controllers {
     let (guards, known) = channel::channel(Guards::Missing);
     let secrets = secret::controller(client);
     let shares = secret_share::controller(client);
     let routes = route::controller(client, known.clone());
     let (watched, watching) = Watched::new(routes.store(), secrets.store(), shares.store(), client);
-    let intake = Intake::new(sealing, storage.clone(), cluster_uid);
-    let secret = Arc::new(secret::Context { client: client.clone(), intake, storage });
+    let intake = Intake::new(sealing, storage.clone(), cluster_uid, teller.audit().clone());
+    let secret = secret::Context { client: client.clone(), intake, storage, teller: teller.clone() };
     let incarnation = Mutex::new(Incarnation::default());
     let share =
-        secret_share::Context { client: client.clone(), watched: watched.clone(), audit, incarnation };
+        secret_share::Context { client: client.clone(), watched: watched.clone(), teller, incarnation };
     let route = route::Context { client: client.clone(), watched: watched.clone(), guards: known };
     let running: [Running; 4] = [
         Box::pin(watching),
-        Box::pin(secret::run(secrets, secret)),
+        Box::pin(secret::run(secrets, Arc::new(secret))),
         Box::pin(secret_share::run(shares, Arc::new(share))),
         Box::pin(route::run(routes, Arc::new(route))),
     ];

@@ -46,6 +46,13 @@ impl FakeApi {
         self.0.lock().unwrap().objects.get(path).cloned()
     }
 
+    /// Every object whose path begins with `prefix`.
+    pub(crate) fn under(&self, prefix: &str) -> Vec<Value> {
+        let state = self.0.lock().unwrap();
+        let under = state.objects.iter().filter(|(path, _)| path.starts_with(prefix));
+        under.map(|(_, object)| object.clone()).collect()
+    }
+
     /// Stores `object` at `path`, whatever is there, as someone else would.
     pub(crate) fn set(&self, path: &str, object: Value) {
         self.0.lock().unwrap().store(path, object);

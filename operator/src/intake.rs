@@ -1,6 +1,6 @@
 //! How a value comes in: a blob in the specification is judged, opened once, and rests as an envelope under the next
-//! version. Making that version the live one is the controller's: the pointer in the status moves by compare-and-set,
-//! after this and never before.
+//! version, and is put on record. Making that version the live one is the controller's: the pointer in the status moves by
+//! compare-and-set, after this and never before.
 //!
 //! Whoever waits for a value to be live compares the blob's digest with the first of
 //! `status.environments[].fields[].digests`, once `status.observedGeneration` has reached the generation of the write:
@@ -22,6 +22,11 @@ use keylend_crds::{
 };
 
 use crate::{
+    audit::{
+        AuditFault, AuditLog, Position,
+        row::{Change, Write},
+    },
+    controllers::tell::named,
     sealing::{SealingKeyring, UnsealError},
     storage::{PutError, Storage, envelope::Binding},
 };
@@ -88,6 +93,7 @@ pub struct Intake {
     sealing: SealingKeyring,
     storage: Arc<Storage>,
     cluster_uid: String,
+    audit: AuditLog,
 }
 
 /// How `blob` stands to the `live` value.
@@ -129,8 +135,8 @@ pub fn last_version(secret: &Secret) -> i64 {
 impl Intake {
     /// Takes in for the secrets of one cluster.
     #[must_use]
-    pub fn new(sealing: SealingKeyring, storage: Arc<Storage>, cluster_uid: String) -> Self {
-        Self { sealing, storage, cluster_uid }
+    pub fn new(sealing: SealingKeyring, storage: Arc<Storage>, cluster_uid: String, audit: AuditLog) -> Self {
+        Self { sealing, storage, cluster_uid, audit }
     }
 
     /// The key pairs it opens with.
@@ -175,14 +181,29 @@ impl Intake {
             Ok(value) => value,
             Err(error) => return error.into(),
         };
-        match self.rest(secret, &environment.name, &value, last).await {
-            Ok(version) => Outcome::TakenIn(TakenIn {
+        let version = match self.rest(secret, &environment.name, &value, last).await {
+            Ok(version) => version,
+            Err(error) => return error.into(),
+        };
+        match self.record(secret, &environment.name, version).await {
+            Ok(_position) => Outcome::TakenIn(TakenIn {
                 version,
                 digest: blob.digest(),
                 sealed_at_ms: i64::try_from(blob.sealed_at_ms()).unwrap_or(i64::MAX),
             }),
-            Err(error) => error.into(),
+            Err(fault) => Outcome::Failed { cause: fault.to_string() },
         }
+    }
+
+    /// A value is acknowledged only once it is on record that it came in.
+    async fn record(&self, secret: &Secret, environment: &str, version: i64) -> Result<Position, AuditFault> {
+        let row = Write {
+            environment: Some(environment.into()),
+            field: Some(VALUE_FIELD.into()),
+            version: Some(version),
+            ..Write::of(Change::ValueTakenIn, named("Secret", secret))
+        };
+        self.audit.write(row).await
     }
 
     async fn open(&self, secret: &Secret, environment: &str, blob: &Blob) -> Result<Plaintext, UnsealError> {

@@ -110,6 +110,12 @@ impl Stop {
 }
 
 impl Incarnation {
+    /// Whether this run has read `stop` of the share `uid`.
+    #[must_use]
+    pub fn has_read(&self, uid: &str, stop: Stop) -> bool {
+        self.first_reads.contains_key(&(uid.to_owned(), stop))
+    }
+
     /// Notes that `stop` of the share `uid` was read at `now`, and says what still has to pass since it first was.
     pub fn wait(&mut self, uid: &str, stop: Stop, now: Instant) -> Option<Duration> {
         self.first_reads.retain(|_, first_read| now.duration_since(*first_read) < REMEMBERED);

@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::{StreamExt as _, stream};
+use futures_util::stream;
 use jiff::Timestamp;
 use keylend_contract::name::SecretName;
 use keylend_crds::{ConditionType, Reason, Route, RouteStatus, Secret, condition::ConditionStatus};
@@ -14,7 +14,7 @@ use kube::{
     core::DeserializeGuard,
     runtime::{
         Controller,
-        controller::{Action, Config, Error},
+        controller::Action,
         reflector::{ObjectRef, Store, store::WriterDropped},
     },
 };
@@ -24,12 +24,8 @@ use super::{
     apply::{Outcome, conditioned, patch_status},
     watch,
 };
-use crate::{
-    resolve::wish::ParsedRoute,
-    world::{Steady, Watched},
-};
+use crate::{resolve::wish::ParsedRoute, world::Watched};
 
-const CONCURRENCY: u16 = 16;
 const SETTLED: Duration = Duration::from_mins(1);
 const UNSETTLED: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_secs(1);
@@ -74,8 +70,6 @@ pub fn controller(client: &Client, guards: channel::Receiver<Guards>) -> Control
         Some(((), guards))
     });
     controller
-        .with_config(Config::default().concurrency(CONCURRENCY))
-        .trigger_backoff(Steady)
         .watches(Api::<DeserializeGuard<Secret>>::all(client.clone()), watch::config(), move |secret| {
             concerned(&routes, secret.meta().namespace.as_deref())
         })
@@ -84,19 +78,7 @@ pub fn controller(client: &Client, guards: channel::Receiver<Guards>) -> Control
 
 /// Runs until the process ends.
 pub async fn run(controller: Controller<Route>, context: Arc<Context>) {
-    controller
-        .run(reconcile, |_, _, _| Action::requeue(AGAIN), context)
-        .for_each(|result| async move {
-            match result {
-                // Gone before it was looked at again.
-                Ok(_) | Err(Error::ObjectNotFound(_)) => {}
-                Err(error) => {
-                    let cause = std::error::Error::source(&error).map(ToString::to_string);
-                    tracing::warn!(%error, cause, "a route is looked at again");
-                }
-            }
-        })
-        .await;
+    watch::run(controller, reconcile, AGAIN, context).await;
 }
 
 /// The routes of a secret's namespace: few, and a name may be spelled in several ways.

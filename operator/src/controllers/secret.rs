@@ -7,26 +7,27 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use kube::{
     Api, Client, ResourceExt as _,
     core::DeserializeGuard,
     runtime::{
         Controller,
-        controller::{self, Action, Config},
+        controller::Action,
+        events::EventType,
         reflector::{ObjectRef, Store},
     },
 };
 
 use keylend_crds::{
-    ENVELOPE_FINALIZER, Secret, SecretShare, SecretStatus,
+    ENVELOPE_FINALIZER, Reason, Secret, SecretShare, SecretStatus,
     secret::{LinkedShare, SecretType},
 };
 
 use self::value::{Plan, Pointer};
 use super::{
     apply::{Outcome as Written, add_finalizer, drop_finalizer, has_finalizer, patch_status},
+    tell::{News, Teller},
     watch,
 };
 use crate::{
@@ -41,7 +42,6 @@ pub mod value;
 /// How long an envelope outlives the pointer that named it.
 pub const GRACE: Duration = Duration::from_secs(30);
 
-const CONCURRENCY: u16 = 16;
 /// How soon a secret that had moved on is looked at again.
 const SOON: Duration = Duration::from_millis(300);
 /// How soon what failed is tried again.
@@ -59,6 +59,8 @@ pub struct Context {
     pub intake: Intake,
     /// Where they rest.
     pub storage: Arc<Storage>,
+    /// Tells what is live, and what is not and why.
+    pub teller: Teller,
 }
 
 /// Why a secret could not be looked at.
@@ -80,7 +82,7 @@ pub enum ReconcileError {
 pub fn controller(client: &Client) -> Controller<Secret> {
     let controller = watch::controller::<Secret>(client);
     let secrets = controller.store();
-    controller.with_config(Config::default().concurrency(CONCURRENCY)).watches(
+    controller.watches(
         Api::<DeserializeGuard<SecretShare>>::all(client.clone()),
         watch::config(),
         move |share| linking(&secrets, &share.namespace().unwrap_or_default(), &share.name_any()),
@@ -90,16 +92,7 @@ pub fn controller(client: &Client) -> Controller<Secret> {
 /// Runs until the process ends.
 pub async fn run(controller: Controller<Secret>, context: Arc<Context>) {
     let sweeping = sweep_for_ever(controller.store(), context.clone());
-    let reconciling = controller.run(reconcile, |_, _, _| Action::requeue(AGAIN), context);
-    let reconciling = reconciling.for_each(|result| async {
-        if let Err(error) = result
-            // It went while it waited for its turn.
-            && !matches!(error, controller::Error::ObjectNotFound(_))
-        {
-            tracing::warn!(%error, "a secret could not be looked at");
-        }
-    });
-    futures_util::future::join(reconciling, sweeping).await;
+    futures_util::future::join(watch::run(controller, reconcile, AGAIN, context), sweeping).await;
 }
 
 async fn reconcile(secret: Arc<Secret>, context: Arc<Context>) -> Result<Action, ReconcileError> {
@@ -117,7 +110,11 @@ async fn look_at(secret: &Secret, context: &Context, now: Timestamp) -> Result<A
     match secret.spec.type_ {
         SecretType::Linked => {
             let found = named_shares(secret, &context.client).await?;
-            let written = write_status(&secrets, secret, &link::plan(secret, &found, now)).await?;
+            let status = link::plan(secret, &found, now);
+            let written = write_status(&secrets, secret, &status).await?;
+            if written == Written::Written {
+                tell(secret, &status, &[], context);
+            }
             Ok(next(written, Action::await_change()))
         }
         SecretType::String => {
@@ -130,6 +127,7 @@ async fn look_at(secret: &Secret, context: &Context, now: Timestamp) -> Result<A
             let plan = value::plan(secret, &outcomes, now);
             let written = write_status(&secrets, secret, &plan.status).await?;
             if written == Written::Written {
+                tell(secret, &plan.status, &outcomes, context);
                 clear_away(secret, plan, context);
             }
             Ok(next(written, when(secret, &outcomes)))
@@ -166,6 +164,18 @@ async fn write_status(
     status: &SecretStatus,
 ) -> Result<Written, ReconcileError> {
     Ok(patch_status(secrets, secret, serde_json::to_value(status)?).await?)
+}
+
+/// Tells what `status`, now that it is written, says of `secret`.
+fn tell(secret: &Secret, status: &SecretStatus, outcomes: &[(String, Outcome)], context: &Context) {
+    let before = secret.status.as_ref().map(|status| &status.conditions[..]).unwrap_or_default();
+    context.teller.warn(secret, before, &status.conditions);
+    let live = outcomes.iter().filter(|(_, outcome)| matches!(outcome, Outcome::TakenIn(_)));
+    let live: Vec<&str> = live.map(|(environment, _)| environment.as_str()).collect();
+    if !live.is_empty() {
+        let note = format!("a new value is live: {}", live.join(", "));
+        context.teller.tell(secret, News { type_: EventType::Normal, reason: Reason::Live, note });
+    }
 }
 
 /// Removes what nothing points to any more. What is not removed here, because the process ends, the sweep finds.

@@ -10,16 +10,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
-use keylend_crds::{STOP_FINALIZER, Secret, SecretShare, secret::ShareReference};
+use keylend_crds::{Reason, STOP_FINALIZER, Secret, SecretShare, secret::ShareReference};
 use kube::{
     Api, Client, ResourceExt as _,
     core::DeserializeGuard,
     runtime::{
         Controller,
-        controller::{Action, Config, Error},
+        controller::Action,
+        events::EventType,
         reflector::{ObjectRef, Store, store::WriterDropped},
     },
 };
@@ -27,18 +27,17 @@ use kube::{
 use self::plan::{Plan, Progress, Step, View, plan};
 use super::{
     apply::{Outcome, add_finalizer, drop_finalizer, patch_status},
+    tell::{News, Teller, named},
     watch,
 };
 use crate::{
-    audit::{AuditLog, row},
-    revocation::{Incarnation, stop_of},
-    world::{Steady, Watched},
+    audit::row::{Change, Write},
+    revocation::{Incarnation, Stop, stop_of},
+    world::Watched,
 };
 
 pub mod plan;
 
-/// How many shares are looked at at once.
-const CONCURRENCY: u16 = 16;
 /// How soon a share is looked at again after something failed, or the object had moved on.
 const AGAIN: Duration = Duration::from_millis(300);
 
@@ -48,8 +47,8 @@ pub struct Context {
     pub client: Client,
     /// What the watches have seen.
     pub watched: Watched,
-    /// Where stops are put on record.
-    pub audit: AuditLog,
+    /// Tells of stops, and of what keeps a share from being used.
+    pub teller: Teller,
     /// When this run of this replica first read which stop.
     pub incarnation: Mutex<Incarnation>,
 }
@@ -70,28 +69,14 @@ pub enum ReconcileError {
 pub fn controller(client: &Client) -> Controller<SecretShare> {
     let controller = watch::controller::<SecretShare>(client);
     let shares = controller.store();
-    controller.with_config(Config::default().concurrency(CONCURRENCY)).trigger_backoff(Steady).watches(
-        Api::<DeserializeGuard<Secret>>::all(client.clone()),
-        watch::config(),
-        move |secret| secret.0.map_or_else(|_unreadable| Vec::new(), |secret| concerned(&shares, &secret)),
-    )
+    controller.watches(Api::<DeserializeGuard<Secret>>::all(client.clone()), watch::config(), move |secret| {
+        secret.0.map_or_else(|_unreadable| Vec::new(), |secret| concerned(&shares, &secret))
+    })
 }
 
 /// Runs until the process ends.
 pub async fn run(controller: Controller<SecretShare>, context: Arc<Context>) {
-    controller
-        .run(reconcile, |_, _, _| Action::requeue(AGAIN), context)
-        .for_each(|result| async move {
-            match result {
-                // Gone before it was looked at again.
-                Ok(_) | Err(Error::ObjectNotFound(_)) => {}
-                Err(error) => {
-                    let cause = std::error::Error::source(&error).map(ToString::to_string);
-                    tracing::warn!(%error, cause, "a share is looked at again");
-                }
-            }
-        })
-        .await;
+    watch::run(controller, reconcile, AGAIN, context).await;
 }
 
 /// The shares that a changed secret concerns: those it links to, or those that lend it.
@@ -127,8 +112,8 @@ async fn reconcile(share: Arc<SecretShare>, context: Arc<Context>) -> Result<Act
         Step::Nothing => Ok(Outcome::Unchanged),
     };
     let outcome = written.or_else(|error| announced_or(&step, progress, error))?;
-    if outcome == Outcome::Written && step.completes(&share) {
-        context.record_stop(&share).await;
+    if outcome == Outcome::Written {
+        context.tell(&share, &step, now);
     }
     Ok(Action::requeue(if outcome == Outcome::Conflict { AGAIN } else { again }))
 }
@@ -172,6 +157,9 @@ impl Context {
         }
         let uid = share.metadata.uid.as_deref().unwrap_or_default();
         let mut incarnation = self.incarnation.lock().unwrap_or_else(PoisonError::into_inner);
+        if !incarnation.has_read(uid, stop) {
+            self.record(share, accepted(stop, share));
+        }
         match incarnation.wait(uid, stop, instant) {
             Some(wait) => Progress::Waiting(wait),
             None => Progress::Complete(stop),
@@ -204,24 +192,35 @@ impl Context {
         Ok(Seen { secret, namespace_uid, accepted })
     }
 
-    /// A stop stands whether or not there is room for its row.
-    async fn record_stop(&self, share: &SecretShare) {
-        let object = row::Object {
-            kind: "SecretShare",
-            namespace: share.namespace().unwrap_or_default().as_str().into(),
-            name: share.name_any().as_str().into(),
-            uid: share.uid().unwrap_or_default().as_str().into(),
-        };
-        let row = row::Write {
-            change: row::Change::ShareStopped,
-            object,
-            environment: Some(share.spec.environment.as_str().into()),
-            field: None,
-            version: None,
-        };
-        if let Err(error) = self.audit.write(row).await {
-            tracing::error!(%error, share = share.name_any(), "a stop is complete but not on record");
+    /// Tells what `step`, now that it is written, says of `share`.
+    fn tell(&self, share: &SecretShare, step: &Step, now: Timestamp) {
+        if step.completes(share) {
+            self.record(share, Change::ShareStopped);
+            let (reason, note) = match stop_of(share, now) {
+                Some(Stop::Expired { .. }) => (Reason::Expired, "the share has expired"),
+                Some(Stop::Final) | None => (Reason::Stopped, "the share was stopped"),
+            };
+            let note = format!("{note}; nothing that was granted under it can still be open");
+            self.teller.tell(share, News { type_: EventType::Normal, reason, note });
         }
+        if let Step::Status(status) = step {
+            let before = share.status.as_ref().map(|status| &status.conditions[..]).unwrap_or_default();
+            self.teller.warn(share, before, &status.conditions);
+        }
+    }
+
+    fn record(&self, share: &SecretShare, change: Change) {
+        let environment = Some(share.spec.environment.as_str().into());
+        self.teller.record(Write { environment, ..Write::of(change, named("SecretShare", share)) });
+    }
+}
+
+/// What an owner, or the time, did to `share`.
+fn accepted(stop: Stop, share: &SecretShare) -> Change {
+    match stop {
+        Stop::Expired { .. } => Change::ShareExpired,
+        Stop::Final if share.metadata.deletion_timestamp.is_some() => Change::ShareDeleted,
+        Stop::Final => Change::ShareRevoked,
     }
 }
 

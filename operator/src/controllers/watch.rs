@@ -1,21 +1,27 @@
-//! Controllers whose watch one unreadable object does not stop.
+//! Controllers whose watch one unreadable object does not stop, and how they run.
 //!
 //! An object that cannot be read, such as one that a newer version of ours wrote, is logged and treated as if it were
 //! not there; the others go on. Must never be added: an object of which only a part could be read.
 
-use std::fmt::Debug;
+use std::{error::Error as _, fmt::Debug, sync::Arc, time::Duration};
 
-use futures_util::{StreamExt as _, future};
+use futures_util::{StreamExt as _, TryFuture, future};
 use kube::{
     Api, Client, Resource,
     core::{DeserializeGuard, ObjectMeta},
     runtime::{
         Controller, WatchStreamExt as _,
+        controller::{Action, Config, Error},
         reflector::{ObjectRef, Store, reflector, store},
         watcher::{self, Event, watcher},
     },
 };
 use serde::de::DeserializeOwned;
+
+use crate::world::Steady;
+
+/// How many objects of a kind are looked at at once.
+const CONCURRENCY: u16 = 16;
 
 /// How long one watch lasts, in seconds: a connection that died silently is noticed this late.
 const WATCH_SECONDS: u32 = 30;
@@ -38,6 +44,31 @@ where
     let events =
         events.filter_map(move |event| future::ready(event.map(|event| readable(event, &known)).transpose()));
     Controller::for_stream(reflector(writer, events).applied_objects(), reader)
+        .with_config(Config::default().concurrency(CONCURRENCY))
+        .trigger_backoff(Steady)
+}
+
+/// Has `controller` `reconcile` until the process ends. What fails is looked at again `after` so long.
+pub async fn run<K, C, R, F>(controller: Controller<K>, reconcile: R, after: Duration, context: Arc<C>)
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    R: FnMut(Arc<K>, Arc<C>) -> F,
+    F: TryFuture<Ok = Action> + Send + 'static,
+    F::Error: std::error::Error + Send + 'static,
+{
+    controller
+        .run(reconcile, move |_, _, _| Action::requeue(after), context)
+        .for_each(|result| async move {
+            match result {
+                // Gone before it was looked at again.
+                Ok(_) | Err(Error::ObjectNotFound(_)) => {}
+                Err(error) => {
+                    let cause = error.source().map(ToString::to_string);
+                    tracing::warn!(%error, cause, kind = %K::kind(&()), "an object is looked at again");
+                }
+            }
+        })
+        .await;
 }
 
 /// The event, if its object can be read. An object that could be read before and cannot any more is gone.

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::*;
 use crate::{
+    audit::{AuditLog, tests::Scratch},
     fake_api::FakeApi,
     keys::local::LocalKeys,
     sealing::{PUBLISHED_KEY, SealingKeyring},
@@ -18,14 +19,55 @@ use crate::{
 const PATH: &str = "/apis/keylend.dev/v1alpha1/namespaces/payments/keylendsecrets/stripe-api-key";
 const SYSTEM: &str = "/api/v1/namespaces/keylend-system";
 
-/// One replica.
-async fn replica(api: &FakeApi) -> Context {
+/// One replica, and what it has put on record.
+struct Replica {
+    context: Context,
+    scratch: Scratch,
+}
+
+impl std::ops::Deref for Replica {
+    type Target = Context;
+
+    fn deref(&self) -> &Context {
+        &self.context
+    }
+}
+
+async fn replica(api: &FakeApi) -> Replica {
+    let scratch = Scratch::new();
+    Replica { context: with(api, scratch.open()).await, scratch }
+}
+
+async fn with(api: &FakeApi, audit: AuditLog) -> Context {
     let client = api.client();
     let keys = Arc::new(LocalKeys::load_or_create(&client, &client).await.unwrap());
     let sealing = SealingKeyring::load_or_create(&client, keys.clone(), "cluster").await.unwrap();
     let storage = Arc::new(Storage::new(&client, &client, keys));
-    let intake = Intake::new(sealing, storage.clone(), "cluster".to_owned());
-    Context { client, intake, storage }
+    let intake = Intake::new(sealing, storage.clone(), "cluster".to_owned(), audit.clone());
+    let teller = Teller::new(&client, audit, "keylend-operator-0");
+    Context { client, intake, storage, teller }
+}
+
+/// Lets time pass by which a key would be read again.
+async fn later() {
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_millis(1001)).await;
+    tokio::time::resume();
+}
+
+/// The reasons of the events so far, once there are so many.
+async fn events(api: &FakeApi, count: usize) -> Vec<String> {
+    let events = || api.under("/apis/events.k8s.io/v1/namespaces/payments/events/");
+    for _ in 0..100 {
+        if events().len() >= count {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    events()
+        .iter()
+        .map(|event| format!("{} {}", event["type"].as_str().unwrap(), event["reason"].as_str().unwrap()))
+        .collect()
 }
 
 /// A blob of `value`, sealed `ago` milliseconds before now.
@@ -106,12 +148,52 @@ async fn an_applied_blob_becomes_live_and_its_digest_says_so() {
     assert_eq!(status.observed_generation, Some(1));
     assert_eq!(reason(&api, "Ready"), ("Live".to_owned(), 1));
     assert_eq!(read(&api).finalizers(), [ENVELOPE_FINALIZER]);
+    assert_eq!(events(&api, 1).await, ["Normal Live"]);
     let requests = api.log().len();
     settle(&api, &replica).await;
     assert_eq!(api.log().len(), requests, "a secret that is as it should be costs no request");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
+async fn a_value_is_on_record_before_it_is_live_and_neither_row_nor_event_holds_it() {
+    let api = FakeApi::default();
+    let replica = replica(&api).await;
+    apply(&api, &[]);
+    settle(&api, &replica).await;
+    apply(&api, &[("production", Some(&sealed(&api, "production", "kl-test-first", 0)))]);
+    api.fail("PATCH", 500);
+    assert!(look_at(&read(&api), &replica, Timestamp::now()).await.is_err());
+    let text = replica.scratch.text();
+    for part in ["value_taken_in", "stripe-api-key", "production", "\"version\":1"] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    api.heal();
+    settle(&api, &replica).await;
+    events(&api, 1).await;
+    let told = format!("{}{:?}", replica.scratch.text(), api.under("/apis/events.k8s.io/"));
+    assert!(told.contains("a new value is live: production"), "{told}");
+    assert!(!told.contains("kl-test") && !told.contains("kl1."), "{told}");
+}
+
+#[tokio::test]
+async fn a_value_without_a_row_is_not_acknowledged_and_is_taken_in_once_there_is_room() {
+    let api = FakeApi::default();
+    let scratch = Scratch::new();
+    let full = scratch.open();
+    let without_room = with(&api, full.clone()).await;
+    full.close().await;
+    apply(&api, &[("production", Some(&sealed(&api, "production", "kl-test-first", 0)))]);
+    settle(&api, &without_room).await;
+    assert_eq!(reason(&api, "Ready"), ("StorageFailed".to_owned(), 1));
+    assert_eq!(live_value(&api, &without_room, "production").await, None);
+    assert_eq!(events(&api, 1).await, ["Warning StorageFailed"]);
+    let with_room = replica(&api).await;
+    settle(&api, &with_room).await;
+    assert_eq!(live_value(&api, &with_room, "production").await, Some((1, "kl-test-first".to_owned())));
+    assert_eq!(resting(&with_room).await, 1, "the envelope that rested already is the one");
+}
+
+#[tokio::test]
 async fn a_new_value_moves_the_pointer_and_the_old_envelope_goes_after_a_grace() {
     let api = FakeApi::default();
     let replica = replica(&api).await;
@@ -121,7 +203,9 @@ async fn a_new_value_moves_the_pointer_and_the_old_envelope_goes_after_a_grace()
     settle(&api, &replica).await;
     assert_eq!(live_value(&api, &replica, "production").await, Some((2, "kl-test-second".to_owned())));
     assert_eq!(resting(&replica).await, 2);
+    tokio::time::pause();
     tokio::time::sleep(GRACE + Duration::from_secs(1)).await;
+    tokio::time::resume();
     assert_eq!(resting(&replica).await, 1);
     assert_eq!(live_value(&api, &replica, "production").await, Some((2, "kl-test-second".to_owned())));
 }
@@ -221,6 +305,7 @@ async fn a_blob_for_another_place_is_refused_by_the_field_s_name_and_the_live_va
     apply(&api, &[("production", Some(&sealed(&api, "staging", "kl-test-second", 0)))]);
     settle(&api, &replica).await;
     assert_eq!(reason(&api, "Ready"), ("BlobRefused".to_owned(), 2));
+    assert!(events(&api, 2).await.contains(&"Warning BlobRefused".to_owned()));
     let status = read(&api).status.unwrap();
     let message = &status.conditions[0].message;
     assert!(message.starts_with("spec.environments[production].sealed.value: "), "{message}");
@@ -228,18 +313,18 @@ async fn a_blob_for_another_place_is_refused_by_the_field_s_name_and_the_live_va
     assert_eq!(live_value(&api, &replica, "production").await, Some((1, "kl-test-first".to_owned())));
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn without_its_kms_key_nothing_comes_in_and_with_it_again_it_does() {
     let api = FakeApi::default();
     let replica = replica(&api).await;
     apply(&api, &[("production", Some(&sealed(&api, "production", "kl-test-first", 0)))]);
     let kek = format!("{SYSTEM}/secrets/keylend-local-kek");
     let key = api.unset(&kek).unwrap();
-    tokio::time::advance(Duration::from_millis(1001)).await;
+    later().await;
     settle(&api, &replica).await;
     assert_eq!(reason(&api, "Ready").0, "KeySealed");
     api.set(&kek, key);
-    tokio::time::advance(Duration::from_millis(1001)).await;
+    later().await;
     settle(&api, &replica).await;
     assert_eq!(live_value(&api, &replica, "production").await, Some((1, "kl-test-first".to_owned())));
 }

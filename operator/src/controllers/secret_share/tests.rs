@@ -1,15 +1,15 @@
 //! Reconciles against a small API server in memory.
 
-use std::path::{Path, PathBuf};
-
-use jiff::SignedDuration;
 use keylend_contract::wire::GRANT_TERM;
 use keylend_crds::{ConditionType, Reason, condition::ConditionStatus};
 use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    audit::{DenialLimits, Settings},
+    audit::{
+        AuditLog,
+        tests::{Scratch, hung},
+    },
     fake_api::FakeApi,
     resolve::scenario::{NOW, Scenario},
     revocation::MARGIN,
@@ -19,56 +19,62 @@ use crate::{
 const SHARE: &str = "/apis/keylend.dev/v1alpha1/namespaces/payments/secretshares/partner";
 const SECRET: &str = "/apis/keylend.dev/v1alpha1/namespaces/payments/keylendsecrets/stripe";
 
-/// One run of one replica.
+/// One run of one replica, and what it has put on record.
 struct Replica {
     context: Arc<Context>,
-    directory: PathBuf,
-}
-
-impl Drop for Replica {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.directory);
-    }
-}
-
-fn audit(directory: &Path) -> AuditLog {
-    std::fs::create_dir_all(directory).unwrap();
-    let settings = Settings {
-        directory: directory.to_owned(),
-        replica: "keylend-operator-0".into(),
-        incarnation: "i-1".into(),
-        segment_bytes: 64 * 1024,
-        budget_bytes: 1 << 20,
-        minimum_retention: SignedDuration::from_hours(24),
-    };
-    let denials =
-        DenialLimits { interval: SignedDuration::from_secs(60), rows: 50, bytes: 64 * 1024, callers: 10 };
-    AuditLog::open(settings, denials, std::io::sink()).unwrap()
+    scratch: Scratch,
 }
 
 impl Replica {
-    fn of(api: &FakeApi, name: &str) -> Self {
-        let directory = std::env::temp_dir().join(format!("keylend-share-{}-{name}", std::process::id()));
-        let context = Context {
-            client: api.client(),
-            watched: watched(&Scenario::complete()),
-            audit: audit(&directory),
-            incarnation: Mutex::default(),
-        };
-        Self { context: Arc::new(context), directory }
+    fn of(api: &FakeApi) -> Self {
+        let scratch = Scratch::new();
+        Self { context: context(api, scratch.open()), scratch }
     }
 
     /// Looks at the share as it is stored now.
     async fn look(&self, api: &FakeApi) -> Result<Action, ReconcileError> {
-        let share = serde_json::from_value(api.object(SHARE).unwrap()).unwrap();
-        reconcile(Arc::new(share), self.context.clone()).await
+        look(api, &self.context).await
     }
 
-    fn stops_on_record(&self) -> usize {
-        let segments = std::fs::read_dir(&self.directory).unwrap().map(|entry| entry.unwrap().path());
-        let texts = segments.filter(|path| path.extension().is_some_and(|end| end == "jsonl"));
-        texts.map(|path| std::fs::read_to_string(path).unwrap().matches("share_stopped").count()).sum()
+    /// The changes on record, once there are so many.
+    async fn changes(&self, count: usize) -> Vec<String> {
+        let changes = || -> Vec<String> {
+            let text = self.scratch.text();
+            let rows = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+            rows.filter_map(|row| row["change"].as_str().map(ToOwned::to_owned)).collect()
+        };
+        for _ in 0..100 {
+            if changes().len() >= count {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        changes()
     }
+}
+
+fn context(api: &FakeApi, audit: AuditLog) -> Arc<Context> {
+    let client = api.client();
+    Arc::new(Context {
+        teller: Teller::new(&client, audit, "keylend-operator-0"),
+        client,
+        watched: watched(&Scenario::complete()),
+        incarnation: Mutex::default(),
+    })
+}
+
+/// The events about shares so far.
+fn events(api: &FakeApi) -> Vec<String> {
+    let events = api.under("/apis/events.k8s.io/v1/namespaces/payments/events/");
+    events
+        .iter()
+        .map(|event| format!("{} {}", event["type"].as_str().unwrap(), event["reason"].as_str().unwrap()))
+        .collect()
+}
+
+async fn look(api: &FakeApi, context: &Arc<Context>) -> Result<Action, ReconcileError> {
+    let share = serde_json::from_value(api.object(SHARE).unwrap()).unwrap();
+    reconcile(Arc::new(share), context.clone()).await
 }
 
 fn stored(change: impl FnOnce(&mut Value)) -> FakeApi {
@@ -97,7 +103,7 @@ async fn a_new_share_gets_finalizer_pins_and_conditions_and_then_nothing_more() 
         share["metadata"]["finalizers"] = json!([]);
         share.as_object_mut().unwrap().remove("status");
     });
-    let replica = Replica::of(&api, "new");
+    let replica = Replica::of(&api);
     for _ in 0..2 {
         replica.look(&api).await.unwrap();
     }
@@ -115,7 +121,7 @@ async fn a_new_share_gets_finalizer_pins_and_conditions_and_then_nothing_more() 
 #[tokio::test]
 async fn a_deleted_share_goes_after_the_wait_though_no_status_can_be_written() {
     let api = stored(|share| share["metadata"]["deletionTimestamp"] = json!(NOW));
-    let replica = Replica::of(&api, "deleted");
+    let replica = Replica::of(&api);
     api.fail(&format!("PATCH {SHARE}/status"), 422);
     let started = Instant::now();
     while api.object(SHARE).is_some() {
@@ -124,13 +130,42 @@ async fn a_deleted_share_goes_after_the_wait_though_no_status_can_be_written() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert!(started.elapsed() >= GRANT_TERM + MARGIN);
-    assert_eq!(replica.stops_on_record(), 1);
+    assert_eq!(replica.changes(2).await, ["share_deleted", "share_stopped"]);
+    assert_eq!(events(&api), ["Normal Stopped"]);
+}
+
+#[tokio::test]
+async fn a_stop_takes_no_longer_though_nothing_can_be_put_on_record_or_told() {
+    let api = stored(|share| share["metadata"]["deletionTimestamp"] = json!(NOW));
+    let (audit, _disk) = hung();
+    let context = context(&api, audit);
+    api.fail("POST /apis/events.k8s.io", 403);
+    let started = Instant::now();
+    let Action { .. } = look(&api, &context).await.unwrap();
+    assert!(started.elapsed() < Duration::from_millis(500), "{:?}", started.elapsed());
+    while api.object(SHARE).is_some() {
+        assert!(started.elapsed() < Duration::from_secs(3), "it takes too long");
+        look(&api, &context).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(context.teller.audit().reading().late > 0, "it is counted");
+}
+
+#[tokio::test]
+async fn a_share_that_cannot_be_used_is_warned_of_once() {
+    let api = stored(|share| share["spec"]["use"]["domains"] = json!(["EXAMPLE.com"]));
+    let replica = Replica::of(&api);
+    for _ in 0..3 {
+        replica.look(&api).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(events(&api), ["Warning PolicyInvalid"]);
 }
 
 #[tokio::test]
 async fn a_revoked_share_says_so_after_the_wait_and_any_replica_may_finish() {
     let api = stored(|share| share["spec"]["revoked"] = json!(true));
-    let (dies, finishes) = (Replica::of(&api, "dies"), Replica::of(&api, "finishes"));
+    let (dies, finishes) = (Replica::of(&api), Replica::of(&api));
     dies.look(&api).await.unwrap();
     drop(dies);
     assert_eq!(condition(&api, ConditionType::Revoked), (ConditionStatus::False, Reason::Stopping));
@@ -142,16 +177,17 @@ async fn a_revoked_share_says_so_after_the_wait_and_any_replica_may_finish() {
     }
     assert!(started.elapsed() >= GRANT_TERM + MARGIN);
     assert_eq!(condition(&api, ConditionType::Revoked), (ConditionStatus::True, Reason::Stopped));
-    assert_eq!(finishes.stops_on_record(), 1);
+    assert_eq!(finishes.changes(2).await, ["share_revoked", "share_stopped"]);
 
     // Deleted later, by another run: what was complete stays complete.
     let mut share = api.object(SHARE).unwrap();
     share["metadata"]["deletionTimestamp"] = json!(NOW);
     api.set(SHARE, share);
-    let later = Replica::of(&api, "later");
+    let later = Replica::of(&api);
     later.look(&api).await.unwrap();
     assert_eq!(api.object(SHARE), None);
-    assert_eq!(later.stops_on_record(), 0, "one row a stop");
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(later.changes(0).await, [""; 0], "one row a stop");
 }
 
 #[test]
@@ -159,7 +195,7 @@ fn an_expiry_is_written_down_before_its_wait_begins() {
     let api = FakeApi::default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let replica = Replica::of(&api, "expiry");
+        let replica = Replica::of(&api);
         let mut share = Scenario::complete().share.unwrap();
         let ended: Timestamp = "2026-06-02T12:00:00Z".parse().unwrap();
         let early: Timestamp = NOW.parse().unwrap();
