@@ -113,6 +113,12 @@ impl Kubectl {
         Self { namespace: namespace.to_owned(), kubeconfig: None }
     }
 
+    /// The namespace it works in.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
     /// As the user of another kubeconfig.
     #[must_use]
     pub fn with_kubeconfig(&self, path: &str) -> Self {

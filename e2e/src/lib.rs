@@ -6,14 +6,17 @@
 
 pub mod app;
 pub mod capture;
+pub mod condition;
 pub mod container;
 pub mod cut;
 pub mod kubectl;
 pub mod load;
 pub mod needle;
 pub mod node;
+pub mod operator;
 pub mod pod;
 pub mod stage;
+pub mod undo;
 pub mod upstream;
 pub mod wait;
 
@@ -25,5 +28,6 @@ pub use kubectl::{Kubectl, Outcome, Pod};
 pub use load::Load;
 pub use needle::Needle;
 pub use stage::Stage;
+pub use undo::Undo;
 pub use upstream::Upstream;
 pub use wait::{eventually, within};

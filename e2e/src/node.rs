@@ -14,6 +14,8 @@ pub struct Paths {
     pub pod_logs: PathBuf,
     /// The persistent volumes, the audit's among them.
     pub volumes: PathBuf,
+    /// What the kubelet keeps, the volumes as pods see them among it.
+    pub kubelet_root: PathBuf,
     /// The files of etcd.
     pub etcd_data: PathBuf,
 }

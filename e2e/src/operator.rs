@@ -1,0 +1,95 @@
+//! The operator's replicas: their processes, their volumes, and what stands in their audit logs.
+
+use std::{fs, path::PathBuf};
+
+use serde_json::Value;
+
+use crate::{Container, Kubectl, container::signal, eventually, node};
+
+/// The pods of the two replicas.
+pub const REPLICAS: [&str; 2] = ["keylend-operator-0", "keylend-operator-1"];
+
+const NAMESPACE: &str = "keylend-system";
+
+/// `kubectl` in the operator's namespace.
+#[must_use]
+pub fn kubectl() -> Kubectl {
+    Kubectl::admin(NAMESPACE)
+}
+
+/// The container of `replica`.
+///
+/// # Panics
+/// When it does not run.
+#[track_caller]
+#[must_use]
+pub fn container(replica: &str) -> Container {
+    Container::find(NAMESPACE, replica, "operator")
+}
+
+/// Where the volume of `replica` is on this machine.
+///
+/// # Panics
+/// When it has none.
+#[track_caller]
+#[must_use]
+pub fn volume(replica: &str) -> PathBuf {
+    let claim = kubectl().json("persistentvolumeclaim", &format!("audit-{replica}"));
+    let name = claim["spec"]["volumeName"].as_str().unwrap_or_default();
+    assert!(!name.is_empty(), "{replica} has a volume: {claim}");
+    node::paths().volumes.join(name)
+}
+
+/// Kills every replica at once (`SIGKILL`), and waits until all are ready again.
+///
+/// # Panics
+/// When they do not come back.
+#[track_caller]
+pub fn kill_all() {
+    let before = REPLICAS.map(|replica| (replica, incarnation(replica)));
+    for pid in REPLICAS.map(|replica| container(replica).pid) {
+        assert!(signal("KILL", pid), "process {pid} can be killed");
+    }
+    for (replica, old) in before {
+        eventually(|| {
+            let new = incarnation(replica);
+            if new == old { Err(format!("{replica} is not back")) } else { Ok(()) }
+        });
+    }
+    wait_until_ready();
+}
+
+/// Waits until every replica is ready.
+///
+/// # Panics
+/// When one is not within two minutes.
+#[track_caller]
+pub fn wait_until_ready() {
+    kubectl().run(&["rollout", "status", "statefulset/keylend-operator", "--timeout=120s"]).expect_ok();
+}
+
+/// Every row of every replica's audit log, as it is on the volumes; the last line counts once it is whole.
+///
+/// # Panics
+/// When a log cannot be read, or a line of it is no row.
+#[track_caller]
+#[must_use]
+#[expect(clippy::expect_used, reason = "a test of the log cannot go on without it")]
+pub fn audit_rows() -> Vec<Value> {
+    let mut rows = Vec::new();
+    for replica in REPLICAS {
+        let segments = fs::read_dir(volume(replica).join("audit")).expect("a replica has an audit log");
+        for segment in segments {
+            let text = fs::read_to_string(segment.expect("a segment").path()).expect("a segment is text");
+            let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+            rows.extend(whole.map(|line| serde_json::from_str::<Value>(line).expect("a row is JSON")));
+        }
+    }
+    rows
+}
+
+/// What names the container that `replica` ran last.
+#[track_caller]
+fn incarnation(replica: &str) -> String {
+    kubectl().json("pod", replica)["status"]["containerStatuses"][0]["containerID"].to_string()
+}
