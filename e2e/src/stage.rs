@@ -34,7 +34,17 @@ impl Stage {
     #[track_caller]
     #[must_use]
     pub fn set(name: &str, value: &str) -> Self {
-        let stage = Self::without_app(name, value);
+        Self::set_before("upstream", name, value)
+    }
+
+    /// Like [`Self::set`], but before another applet of the peers than `upstream`.
+    ///
+    /// # Panics
+    /// When anything does not come about.
+    #[track_caller]
+    #[must_use]
+    pub fn set_before(applet: &str, name: &str, value: &str) -> Self {
+        let stage = Self::owners(applet, name, value);
         stage.recipient_manifest();
         stage.recipient.run(&["rollout", "status", "deployment/checkout", "--timeout=90s"]).expect_ok();
         stage.recipient.wait_for("keylendroute/stripe", "Ready");
@@ -47,8 +57,13 @@ impl Stage {
     /// When anything does not come about.
     #[track_caller]
     #[must_use]
-    #[expect(clippy::expect_used, reason = "a test's own folder can be made")]
     pub fn without_app(name: &str, value: &str) -> Self {
+        Self::owners("upstream", name, value)
+    }
+
+    #[track_caller]
+    #[expect(clippy::expect_used, reason = "a test's own folder can be made")]
+    fn owners(applet: &str, name: &str, value: &str) -> Self {
         let folder = std::env::temp_dir().join(format!("keylend-e2e-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("a folder of the test's own");
         let host = format!("upstream.stripe-{name}.e2e.test");
@@ -63,7 +78,7 @@ impl Stage {
             folder,
         };
         stage.clear(&["--wait", "--timeout=90s"]);
-        stage.start_upstream();
+        stage.start(applet);
         stage.owner.apply(&stage.manifest("owner.yaml")).expect_ok();
         stage.put(value);
         stage
@@ -216,14 +231,16 @@ impl Stage {
         })
     }
 
-    fn start_upstream(&self) {
+    fn start(&self, applet: &str) {
         let namespace = format!("stripe-{}", self.name);
         Kubectl::admin("default").run(&["create", "namespace", &namespace]).expect_ok();
         let file = |name: &str| format!("--from-file={}", self.folder.join(name).display());
         self.upstream_namespace
             .run(&["create", "secret", "generic", "upstream-tls", &file("cert.pem"), &file("key.pem")])
             .expect_ok();
-        self.upstream_namespace.apply(&self.manifest("upstream.yaml")).expect_ok();
+        let example =
+            self.manifest("upstream.yaml").replace("args: [upstream,", &format!("args: [{applet},"));
+        self.upstream_namespace.apply(&example).expect_ok();
         self.upstream_namespace
             .run(&["rollout", "status", "deployment/upstream", "--timeout=90s"])
             .expect_ok();
