@@ -10,7 +10,8 @@ NAME ?= keylend
 
 # What the distribution has to provide, each with a file that shows that it is there.
 CLUSTER_PACKAGES := containerd:/usr/bin/containerd runc:/usr/*bin/runc containernetworking-plugins:/usr/lib/cni/bridge \
-	nftables:/usr/sbin/nft tcpdump:/usr/*bin/tcpdump iproute2:/usr/*bin/ip ca-certificates:/etc/ssl/certs/ca-certificates.crt
+	nftables:/usr/sbin/nft tcpdump:/usr/*bin/tcpdump iproute2:/usr/*bin/ip strace:/usr/bin/strace \
+	ca-certificates:/etc/ssl/certs/ca-certificates.crt
 CLUSTER_MISSING = $(foreach each,$(CLUSTER_PACKAGES),$(if $(wildcard $(word 2,$(subst :, ,$(each)))),,$(word 1,$(subst :, ,$(each)))))
 
 cluster-packages: ## Install the distribution's packages that the cluster stands on, where they are missing
