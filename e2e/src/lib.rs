@@ -5,6 +5,7 @@
 //! test has namespaces of its own, made of `deploy/examples` by renaming.
 
 pub mod app;
+pub mod blob;
 pub mod capture;
 pub mod condition;
 pub mod container;
