@@ -59,6 +59,7 @@ impl Accept {
         let link = json!({
             "apiVersion": "keylend.dev/v1alpha1",
             "kind": "Secret",
+            "metadata": {"name": name},
             "spec": {"type": "Linked", "link": {"shares": [entry]}},
         });
         let manager = format!("{FIELD_MANAGER}-{}", self.environment);

@@ -87,10 +87,23 @@ async fn main() -> ExitCode {
     match outcome {
         Ok(code) => code,
         Err(error) => {
-            complain(&format!("error: {error:#}"));
+            complain(&format!("error: {}", sentence(&error)));
             ExitCode::FAILURE
         }
     }
+}
+
+/// What was being done and why it failed; of an answer of the API server, its own sentence and nothing else.
+fn sentence(error: &anyhow::Error) -> String {
+    let mut causes = Vec::new();
+    for cause in error.chain() {
+        if let Some(kube::Error::Api(status)) = cause.downcast_ref() {
+            causes.push(status.message.clone());
+            break;
+        }
+        causes.push(cause.to_string());
+    }
+    causes.join(": ")
 }
 
 /// Writes a line to standard output.
