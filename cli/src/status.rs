@@ -1,5 +1,7 @@
 //! `status`: the chain from a route to its values, and which link of it refuses.
 
+mod listed;
+
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -60,7 +62,7 @@ impl Status {
         let conditions = route.status.as_ref().map(|status| &status.conditions[..]);
         let mut chain = vec![link(format!("route {}", self.route), conditions)];
         for name in secrets_of(&route) {
-            follow(&cluster, &route.spec.environment, &name, &mut chain).await?;
+            follow(&cluster, &route, &name, &mut chain).await?;
         }
         print(&chain, global.output);
         let refused = chain.iter().any(|link| link.standing == Standing::Refuses);
@@ -82,12 +84,8 @@ fn secrets_of(route: &Route) -> Vec<SecretName> {
     names
 }
 
-async fn follow(
-    cluster: &Cluster,
-    environment: &str,
-    name: &SecretName,
-    chain: &mut Vec<Link>,
-) -> Result<()> {
+async fn follow(cluster: &Cluster, route: &Route, name: &SecretName, chain: &mut Vec<Link>) -> Result<()> {
+    let environment = &route.spec.environment;
     let object = format!("secret {}", name.as_str());
     let secrets: Api<Secret> = cluster.api();
     let Some(secret) = secrets.get_opt(name.as_str()).await.context("reading a secret")? else {
@@ -96,16 +94,21 @@ async fn follow(
     };
     chain.push(link(object.clone(), secret.status.as_ref().map(|status| &status.conditions[..])));
     let shares = secret.spec.link.iter().flat_map(|link| &link.shares);
-    let Some(linked) = shares.into_iter().find(|share| share.environment == environment) else {
+    let Some(linked) = shares.into_iter().find(|share| share.environment == *environment) else {
         chain.push(refusing(object, &format!("it links no share for environment '{environment}'")));
         return Ok(());
     };
-    follow_share(cluster, &linked.share_ref, chain).await;
+    follow_share(cluster, (route, name), &linked.share_ref, chain).await;
     Ok(())
 }
 
 /// A recipient usually may not read the owner's namespace: what cannot be read is hidden, not refused.
-async fn follow_share(cluster: &Cluster, reference: &ShareReference, chain: &mut Vec<Link>) {
+async fn follow_share(
+    cluster: &Cluster,
+    (route, name): (&Route, &SecretName),
+    reference: &ShareReference,
+    chain: &mut Vec<Link>,
+) {
     let object = format!("share {}/{}", reference.namespace, reference.name);
     let shares: Api<SecretShare> = Api::namespaced(cluster.client.clone(), &reference.namespace);
     let share = match shares.get_opt(&reference.name).await {
@@ -113,7 +116,14 @@ async fn follow_share(cluster: &Cluster, reference: &ShareReference, chain: &mut
         Ok(None) => return chain.push(refusing(object, "there is no such SecretShare")),
         Err(_) => return chain.push(hidden(object)),
     };
-    chain.push(link(object, share.status.as_ref().map(|status| &status.conditions[..])));
+    let conditions = share.status.as_ref().map(|status| &status.conditions[..]);
+    let ready = link(object.clone(), conditions);
+    chain.push(match listed::permit(route, name, &share.spec.use_policy) {
+        Err(refusal) if ready.standing == Standing::Permits => {
+            refusing(object, &format!("{}: {refusal}", refusal.code()))
+        }
+        Ok(()) | Err(_) => ready,
+    });
     let object = format!("secret {}/{}", reference.namespace, share.spec.secret_ref.name);
     let secrets: Api<Secret> = Api::namespaced(cluster.client.clone(), &reference.namespace);
     match secrets.get_opt(&share.spec.secret_ref.name).await {
