@@ -11,10 +11,10 @@ NAME ?= keylend
 # What the distribution has to provide, each with a file that shows that it is there.
 CLUSTER_PACKAGES := containerd:/usr/bin/containerd runc:/usr/*bin/runc containernetworking-plugins:/usr/lib/cni/bridge \
 	nftables:/usr/sbin/nft tcpdump:/usr/*bin/tcpdump iproute2:/usr/*bin/ip strace:/usr/bin/strace \
-	ca-certificates:/etc/ssl/certs/ca-certificates.crt
+	ca-certificates:/etc/ssl/certs/ca-certificates.crt curl:/usr/bin/curl nginx:/usr/sbin/nginx
 CLUSTER_MISSING = $(foreach each,$(CLUSTER_PACKAGES),$(if $(wildcard $(word 2,$(subst :, ,$(each)))),,$(word 1,$(subst :, ,$(each)))))
 
-cluster-packages: ## Install the distribution's packages that the cluster stands on, where they are missing
+cluster-packages: ## Install the distribution's packages that the cluster and the tests stand on, where they are missing
 	$(if $(strip $(CLUSTER_MISSING)),apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $(CLUSTER_MISSING),@true)
 
 cluster-tools: cluster-packages ## Build Kubernetes, Helm and CoreDNS into the cache (about eight minutes, once)

@@ -8,6 +8,8 @@ mod arbitrary;
 #[cfg(test)]
 mod destination;
 #[cfg(test)]
+mod foreign;
+#[cfg(test)]
 mod once;
 #[cfg(test)]
 mod origin;

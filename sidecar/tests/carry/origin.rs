@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::{ServerConfig, crypto::aws_lc_rs};
 use rustls_pki_types::PrivateKeyDer;
 use tokio::{
@@ -110,7 +110,8 @@ impl Origin {
     }
 }
 
-fn certified(name: &str) -> (ServerConfig, String) {
+/// A certificate for `name`, its key, and the authority that vouches for it.
+pub fn certificate(name: &str) -> (Certificate, KeyPair, String) {
     let authority = KeyPair::generate().unwrap();
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -118,6 +119,11 @@ fn certified(name: &str) -> (ServerConfig, String) {
     let issuer = Issuer::new(params, authority);
     let key = KeyPair::generate().unwrap();
     let leaf = CertificateParams::new([name.to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+    (leaf, key, anchors)
+}
+
+fn certified(name: &str) -> (ServerConfig, String) {
+    let (leaf, key, anchors) = certificate(name);
     let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
     let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
