@@ -311,7 +311,7 @@ async fn nobody_waits_longer_than_a_second_for_a_disk_that_hangs() {
     assert!(matches!(log.intent(intent(1)).await, Err(AuditFault::Late)));
     assert!(matches!(log.write(write()).await, Err(AuditFault::Late)));
     assert_eq!(log.refusal(refusal("a", "secret_unknown")).await, Recorded::Counted);
-    assert_eq!(started.elapsed(), PATIENCE * 2, "a refusal does not wait as well");
+    assert_eq!(started.elapsed(), Duration::from_secs(2), "a refusal does not wait as well");
     assert_eq!((log.reading().late, disk.0.try_iter().count()), (2, 2));
 }
 
