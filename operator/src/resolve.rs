@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use keylend_contract::{
     plaintext::Plaintext,
     refusal::Refusal,
-    wire::{Ask, Granted, OpenCall, Renew, RenewAnswer, Target, Verdict, speak},
+    wire::{Ask, EnrolAnswer, Granted, OpenCall, Renew, RenewAnswer, Target, Verdict, speak},
 };
 
 use self::{
@@ -83,6 +83,16 @@ impl Resolver {
         let calls = renew.calls.iter().zip(wishes);
         let verdicts = calls.map(|(call, wish)| self.verdict(caller, call, wish, &readings));
         RenewAnswer { verdicts: join_all(verdicts).await }
+    }
+
+    /// Puts a refused enrolment on record; not one that only came too early, as some of every pod that starts do.
+    pub async fn record_enrolment(&self, outcome: &Result<EnrolAnswer, Failure>) {
+        match outcome {
+            Err(Failure::Refused(refusal)) if *refusal != Refusal::EnrolmentPending => {
+                self.audit.refusal(rows::enrolment_refused(refusal)).await;
+            }
+            Ok(_) | Err(Failure::Refused(_) | Failure::Broke(_)) => {}
+        }
     }
 
     async fn lend(

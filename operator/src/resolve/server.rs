@@ -13,10 +13,7 @@ use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use keylend_contract::{
-    refusal::Refusal,
-    wire::{self, ASK_PATH, Ask, ENROL_PATH, Enrol, EnrolAnswer, MAX_MESSAGE_BYTES, RENEW_PATH, Renew},
-};
+use keylend_contract::wire::{self, ASK_PATH, Ask, ENROL_PATH, Enrol, MAX_MESSAGE_BYTES, RENEW_PATH, Renew};
 use serde::de::DeserializeOwned;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -29,9 +26,8 @@ use super::{
     Resolver,
     caller::Caller,
     respond::{self, Reply},
-    rows,
 };
-use crate::{enrol::Enrolment, fault::Failure, metrics::Metrics};
+use crate::{enrol::Enrolment, metrics::Metrics};
 
 const HANDSHAKE: Duration = Duration::from_secs(5);
 const BODY: Duration = Duration::from_secs(2);
@@ -120,7 +116,7 @@ impl Server {
                 Ok(enrol) => {
                     let outcome = self.enrolment.enrol(enrol).await;
                     self.metrics.enrolled(&outcome);
-                    self.put_on_record(&outcome).await;
+                    self.resolver.record_enrolment(&outcome).await;
                     respond::enrolment(outcome)
                 }
                 Err(status) => respond::bare(status),
@@ -143,16 +139,6 @@ impl Server {
             },
             (ASK_PATH | RENEW_PATH, None) => respond::bare(StatusCode::UNAUTHORIZED),
             _ => respond::bare(StatusCode::NOT_FOUND),
-        }
-    }
-
-    /// Not one that only came too early: every pod has some of those while it starts.
-    async fn put_on_record(&self, outcome: &Result<EnrolAnswer, Failure>) {
-        match outcome {
-            Err(Failure::Refused(refusal)) if *refusal != Refusal::EnrolmentPending => {
-                self.resolver.audit.refusal(rows::enrolment_refused(refusal)).await;
-            }
-            Ok(_) | Err(Failure::Refused(_) | Failure::Broke(_)) => {}
         }
     }
 }

@@ -343,6 +343,21 @@ async fn without_its_kms_key_a_value_is_sealed_within_about_a_second_and_with_it
 }
 
 #[tokio::test]
+async fn a_refused_enrolment_stands_on_record_and_a_flood_of_them_takes_few_rows() {
+    let operator = Operator::complete().await;
+    operator.resolver.record_enrolment(&Err(Refusal::EnrolmentPending.into())).await;
+    assert!(operator.kinds().is_empty(), "it comes again by itself");
+    for _ in 0..200 {
+        operator.resolver.record_enrolment(&Err(Refusal::EnrolmentRefused.into())).await;
+    }
+    operator.resolver.audit.close().await;
+    let kinds = operator.kinds();
+    assert_eq!(kinds.iter().filter(|kind| *kind == "refusal").count(), 50);
+    assert!(kinds.contains(&"coalesced".to_owned()));
+    assert_eq!(operator.rows()[1]["code"], "enrolment_refused");
+}
+
+#[tokio::test]
 async fn what_cannot_be_read_refuses() {
     for path in [SECRET, SHARE, ENVELOPES] {
         for status in [429, 500, 503] {
