@@ -5,17 +5,21 @@
 
 pub mod bundle;
 pub mod inject;
+mod spec;
+pub mod verify;
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Body;
 use kube::core::{
     DynamicObject,
     admission::{AdmissionRequest, AdmissionResponse, AdmissionReview, Operation},
 };
 use serde_json::{Value, json};
+use tokio::{sync::Semaphore, time::timeout};
 
 use self::inject::InjectionSettings;
 use crate::{fault::Fault, resolve::respond::bare};
@@ -23,28 +27,62 @@ use crate::{fault::Fault, resolve::respond::bare};
 /// Where the API server sends pods.
 pub const INJECT_PATH: &str = "/inject";
 
-/// The API server's own bound for a request (3 MiB), which a review holds once.
-const MAX_REVIEW_BYTES: usize = 4 * 1024 * 1024;
+/// The largest pod that etcd takes (1.5 MiB), with what a review adds.
+const MAX_REVIEW_BYTES: usize = 2 * 1024 * 1024;
+/// Nearly every pod is smaller than this; anybody may send one at any time.
+const SMALL_REVIEW_BYTES: usize = 64 * 1024;
+/// How many larger ones are held in memory at once.
+const LARGE_REVIEWS: usize = 4;
+/// How long a review may take to arrive: less than the API server waits.
+const ARRIVAL: Duration = Duration::from_secs(3);
 
-/// Answers one call of the API server.
-pub async fn answer<B>(settings: Arc<InjectionSettings>, request: Request<B>) -> Response<Full<Bytes>>
-where
-    B: hyper::body::Body,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    if request.method() != Method::POST || request.uri().path() != INJECT_PATH {
-        return bare(StatusCode::NOT_FOUND);
+/// Reviews pods.
+pub struct Reviewer {
+    settings: InjectionSettings,
+    large: Semaphore,
+}
+
+impl Reviewer {
+    /// Injects what `settings` say.
+    #[must_use]
+    pub fn new(settings: InjectionSettings) -> Self {
+        Self { settings, large: Semaphore::new(LARGE_REVIEWS) }
     }
-    let Ok(body) = Limited::new(request.into_body(), MAX_REVIEW_BYTES).collect().await else {
-        return bare(StatusCode::PAYLOAD_TOO_LARGE);
-    };
-    let Ok(review) = serde_json::from_slice::<AdmissionReview<DynamicObject>>(&body.to_bytes()) else {
-        return bare(StatusCode::BAD_REQUEST);
-    };
-    let request: Result<AdmissionRequest<DynamicObject>, _> = review.try_into();
-    match request {
-        Ok(request) => reply(&review_pod(&request, &settings)),
-        Err(_) => bare(StatusCode::BAD_REQUEST),
+
+    /// Answers one call of the API server.
+    pub async fn answer<B>(&self, request: Request<B>) -> Response<Full<Bytes>>
+    where
+        B: Body,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        if request.method() != Method::POST || request.uri().path() != INJECT_PATH {
+            return bare(StatusCode::NOT_FOUND);
+        }
+        let body = match timeout(ARRIVAL, self.read(request.into_body())).await {
+            Ok(Ok(body)) => body,
+            Ok(Err(status)) => return bare(status),
+            Err(_late) => return bare(StatusCode::REQUEST_TIMEOUT),
+        };
+        let Ok(review) = serde_json::from_slice::<AdmissionReview<DynamicObject>>(&body) else {
+            return bare(StatusCode::BAD_REQUEST);
+        };
+        let request: Result<AdmissionRequest<DynamicObject>, _> = review.try_into();
+        match request {
+            Ok(request) => reply(&review_pod(&request, &self.settings)),
+            Err(_) => bare(StatusCode::BAD_REQUEST),
+        }
+    }
+
+    /// A review that does not say its size counts as a large one.
+    async fn read<B>(&self, body: B) -> Result<Bytes, StatusCode>
+    where
+        B: Body,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let small = body.size_hint().upper().is_some_and(|bytes| bytes <= SMALL_REVIEW_BYTES as u64);
+        let _large = if small { None } else { self.large.acquire().await.ok() };
+        let body = Limited::new(body, MAX_REVIEW_BYTES).collect().await;
+        Ok(body.map_err(|_| StatusCode::PAYLOAD_TOO_LARGE)?.to_bytes())
     }
 }
 
@@ -123,7 +161,7 @@ mod tests {
 
     async fn answered(body: Vec<u8>) -> (StatusCode, Value) {
         let request = Request::post(INJECT_PATH).body(Full::new(Bytes::from(body))).unwrap();
-        let reply = answer(Arc::new(inject::tests::settings()), request).await;
+        let reply = Reviewer::new(inject::tests::settings()).answer(request).await;
         let status = reply.status();
         let bytes = reply.into_body().collect().await.unwrap().to_bytes();
         (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
@@ -151,6 +189,22 @@ mod tests {
         let (_, reply) = answered(serde_json::to_vec(&asked).unwrap()).await;
         assert_eq!(reply["response"]["allowed"], false);
         assert!(reply["response"]["status"]["message"].as_str().unwrap().starts_with("Keylend"));
+    }
+
+    #[tokio::test]
+    async fn a_small_pod_is_reviewed_while_large_ones_dawdle() {
+        let reviewer = Reviewer::new(inject::tests::settings());
+        let all = reviewer.large.acquire_many(4).await.unwrap();
+        let request = |body: Vec<u8>| Request::post(INJECT_PATH).body(Full::new(Bytes::from(body))).unwrap();
+        let spec = json!({"containers": [{"name": "app", "image": "app"}]});
+        let small = serde_json::to_vec(&review(&json!({"keylend.dev/inject": "true"}), &spec)).unwrap();
+        assert_eq!(reviewer.answer(request(small)).await.status(), StatusCode::OK);
+        let large = vec![b' '; SMALL_REVIEW_BYTES + 1];
+        tokio::time::pause();
+        assert_eq!(reviewer.answer(request(large)).await.status(), StatusCode::REQUEST_TIMEOUT);
+        drop(all);
+        let excessive = request(vec![b' '; MAX_REVIEW_BYTES + 1]);
+        assert_eq!(reviewer.answer(excessive).await.status(), StatusCode::PAYLOAD_TOO_LARGE);
     }
 
     #[tokio::test]

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use keylend_contract::wire::OPERATOR_SERVER_NAME;
 use kube::{Client, Config as ClientConfig};
 use tokio::{
@@ -27,12 +27,12 @@ use tracing_subscriber::{filter::Targets, layer::SubscriberExt as _, util::Subsc
 use uuid::Uuid;
 
 use crate::{
-    admission::{bundle, inject::InjectionSettings},
+    admission::{Reviewer, bundle, inject::InjectionSettings},
     audit::{AuditLog, DenialLimits, Settings},
     authority::{Authority, SERVING_CERTIFICATE_LIFE, Serving},
     config::Config,
     controllers::{self, Controllers, tell::Teller},
-    enrol::{self, Enrolment, Records},
+    enrol::{Enrolment, Records, Tools},
     fault::Fault,
     freshness::Reader,
     keys::local::LocalKeys,
@@ -50,6 +50,7 @@ const DECIDING_TIMEOUT: Duration = Duration::from_secs(1);
 const DRAIN: Duration = Duration::from_secs(10);
 const WEBHOOK_SERVICE: &str = "keylend-webhook";
 const SWEEP_EVERY: Duration = Duration::from_mins(10);
+const SETTLE_EVERY: Duration = Duration::from_secs(1);
 const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
 const DENIALS: DenialLimits =
     DenialLimits { interval: SignedDuration::from_mins(1), rows: 60, bytes: 64 * 1024, callers: 4096 };
@@ -132,6 +133,12 @@ impl App {
             image_pull_policy: config.sidecar_image_pull_policy,
             operator_roots_pem: authority.roots_pem().to_owned(),
         };
+        if settings.image_digest().is_none() {
+            tracing::warn!(
+                image = settings.image,
+                "the sidecar's image is named by a tag: whoever can move the tag decides what runs; set image.sidecar.digest"
+            );
+        }
         let teller = Teller::new(&client, audit.clone(), &config.replica);
         let controllers = controllers::build(&client, sealing, storage.clone(), cluster_uid.clone(), teller);
         Ok(Self {
@@ -170,7 +177,7 @@ impl App {
     /// the policies.
     fn background(&self, ready: &Arc<AtomicBool>) -> Vec<JoinHandle<()>> {
         let tls = TlsAcceptor::from(Arc::new(self.authority.webhook_server_config(&self.serving)));
-        let settings = Arc::new(self.settings.clone());
+        let reviewer = Arc::new(Reviewer::new(self.settings.clone()));
         let (policies, client, guards) =
             (self.policies.clone(), self.client.clone(), self.controllers.guards.clone());
         let metrics = self.metrics.clone();
@@ -184,7 +191,7 @@ impl App {
             tokio::spawn(listeners::webhook(
                 self.listeners.webhook.clone(),
                 tls,
-                settings,
+                reviewer,
                 self.metrics.clone(),
             )),
             tokio::spawn(bundle::keep(self.client.clone(), self.settings.operator_roots_pem.clone())),
@@ -202,15 +209,16 @@ impl App {
             world = watched.synced() => world.map_err(|e| Fault::new("waiting for the watches", e))?,
             () = signals.told_to_stop() => return Ok(()),
         };
-        let enrolment = Arc::new(Enrolment {
+        let enrolment = Arc::new(Enrolment::new(Tools {
             records: Records::new(self.client.clone(), NAMESPACE),
             client: self.client,
             authority: self.authority.clone(),
             policies: self.policies,
             settings: self.settings,
             audit: self.audit.clone(),
-        });
+        }));
         let sweeping = tokio::spawn(sweep_records(enrolment.clone(), world.clone()));
+        let settling = tokio::spawn(settle_suspects(enrolment.clone(), world.clone()));
         let resolver = Resolver {
             reader: Reader::new(self.deciding, world.clone()),
             world,
@@ -230,8 +238,9 @@ impl App {
         if tokio::time::timeout(DRAIN, serving).await.is_err() {
             tracing::warn!("requests were still open at the end");
         }
-        sweeping.abort();
-        controllers.abort();
+        for task in [sweeping, settling, controllers] {
+            task.abort();
+        }
         Ok(())
     }
 }
@@ -305,13 +314,26 @@ async fn renew_serving(authority: Arc<Authority>, serving: Arc<Serving>) {
 async fn sweep_records(enrolment: Arc<Enrolment>, world: World) {
     loop {
         tokio::time::sleep(SWEEP_EVERY).await;
-        if let Err(fault) =
-            enrol::sweep(&enrolment.records, |uid| world.pod_lives(uid), Timestamp::now()).await
-        {
+        if let Err(fault) = enrolment.sweep(|uid| world.pod_lives(uid)).await {
             tracing::warn!(
                 error = &fault as &dyn std::error::Error,
                 "records of gone pods could not be removed"
             );
+        }
+    }
+}
+
+/// Every replica looks at every suspect, so that the one which heard of it may end.
+async fn settle_suspects(enrolment: Arc<Enrolment>, world: World) {
+    loop {
+        tokio::time::sleep(SETTLE_EVERY).await;
+        for record in world.suspects() {
+            if let Err(fault) = enrolment.settle(&record).await {
+                tracing::warn!(
+                    error = &fault as &dyn std::error::Error,
+                    "whether a container restarted could not be told yet"
+                );
+            }
         }
     }
 }

@@ -133,7 +133,11 @@ impl State {
         (StatusCode::OK, json!({ "metadata": {}, "items": items }))
     }
 
+    /// A review is not stored: it is answered by what stands at its path.
     fn create(&mut self, path: &str, object: Value) -> Answer {
+        if let Some(answer) = self.objects.get(path) {
+            return (StatusCode::CREATED, answer.clone());
+        }
         let path = format!("{path}/{}", object["metadata"]["name"].as_str().unwrap());
         if self.objects.contains_key(&path) {
             return refusal(409, "AlreadyExists");
@@ -145,6 +149,11 @@ impl State {
         let item = path.strip_suffix("/status").unwrap_or(path);
         let current = self.objects.get(item).cloned();
         if change.is_object() {
+            let expected = &change["metadata"]["resourceVersion"];
+            let found = current.as_ref().map(|current| &current["metadata"]["resourceVersion"]);
+            if !expected.is_null() && found != Some(expected) {
+                return refusal(409, "Conflict");
+            }
             let mut applied = current.unwrap_or_else(|| json!({}));
             json_patch::merge(&mut applied, &change);
             return (StatusCode::OK, self.store(item, applied));

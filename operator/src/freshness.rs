@@ -78,11 +78,14 @@ impl Reader {
         stream::iter(reads).buffer_unordered(AT_ONCE).filter_map(std::future::ready).collect().await
     }
 
-    /// Whether the caller's pod runs: by the watch, or, for one too young for it, by a read.
+    /// Whether the caller's pod runs: by the watch, or, for one too young for it, by a read; and no alarm was raised.
     ///
     /// # Errors
-    /// [`Refusal::CallerUnknown`] if there is no such pod, [`Refusal::OperatorUnreachable`] if that cannot be told.
+    /// [`Refusal::CallerUnknown`] if there is no such pod or its container is denied, [`Refusal::OperatorUnreachable`] if that cannot be told.
     pub async fn runs(&self, caller: &Caller, deadline: Instant) -> Result<(), Refusal> {
+        if self.world.denies(caller) {
+            return Err(Refusal::CallerUnknown);
+        }
         if self.world.runs(caller) {
             return Ok(());
         }

@@ -14,6 +14,7 @@ pub mod freshness;
 pub mod intake;
 pub mod keys;
 pub mod metrics;
+pub mod places;
 pub mod policies;
 pub mod resolve;
 pub mod revocation;

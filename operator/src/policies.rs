@@ -3,14 +3,14 @@
 //! Without them a namespace's editor could look into the sidecar, so nothing is enrolled while one is missing, or
 //! differs from what this binary was built with in any field. What cannot be read counts as missing.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::admissionregistration::v1::{
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
 };
 use kube::{Api, Client, ResourceExt};
 use serde::Deserialize;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 
 use crate::{controllers::route::Guards, fault::Fault, metrics::Metrics};
 
@@ -28,8 +28,9 @@ pub enum PoliciesState {
 
 /// The expected policies.
 pub struct Policies {
-    policies: Vec<ValidatingAdmissionPolicy>,
+    rules: Vec<ValidatingAdmissionPolicy>,
     bindings: Vec<ValidatingAdmissionPolicyBinding>,
+    last: Mutex<Option<(Instant, PoliciesState)>>,
 }
 
 #[derive(Deserialize)]
@@ -44,25 +45,37 @@ impl Policies {
     /// [`Fault`] if the built-in file is not what it should be, which a test rules out.
     pub fn built_in() -> Result<Self, Fault> {
         const DOING: &str = "reading the built-in admission policies";
-        let (mut policies, mut bindings) = (Vec::new(), Vec::new());
+        let (mut rules, mut bindings) = (Vec::new(), Vec::new());
         for document in GUARDS.split("\n---\n") {
             let kind: Kind =
                 serde_saphyr::from_str(document).map_err(|e| Fault::new(DOING, e.to_string()))?;
             if kind.kind == "ValidatingAdmissionPolicy" {
-                policies
-                    .push(serde_saphyr::from_str(document).map_err(|e| Fault::new(DOING, e.to_string()))?);
+                rules.push(serde_saphyr::from_str(document).map_err(|e| Fault::new(DOING, e.to_string()))?);
             } else {
                 bindings
                     .push(serde_saphyr::from_str(document).map_err(|e| Fault::new(DOING, e.to_string()))?);
             }
         }
-        Ok(Self { policies, bindings })
+        Ok(Self { rules, bindings, last: Mutex::default() })
+    }
+
+    /// What was found by a look that began less than [`LOOK_EVERY`] ago, or by one now. Whoever asks meanwhile waits for
+    /// the same look, so that a crowd costs the API server no more than one.
+    pub async fn recent(&self, client: &Client) -> PoliciesState {
+        let mut last = self.last.lock().await;
+        if let Some((_, state)) = last.as_ref().filter(|(began, _)| began.elapsed() < LOOK_EVERY) {
+            return state.clone();
+        }
+        let began = Instant::now();
+        let state = self.look(client).await;
+        *last = Some((began, state.clone()));
+        state
     }
 
     /// Looks at what the API server has now.
-    pub async fn look(&self, client: &Client) -> PoliciesState {
+    async fn look(&self, client: &Client) -> PoliciesState {
         let policies: Api<ValidatingAdmissionPolicy> = Api::all(client.clone());
-        for expected in &self.policies {
+        for expected in &self.rules {
             let found = policies.get(&expected.name_any()).await;
             if !found.is_ok_and(|found| found.spec == expected.spec) {
                 return PoliciesState::Altered(format!("ValidatingAdmissionPolicy {}", expected.name_any()));
@@ -84,7 +97,8 @@ impl Policies {
     /// Looks again and again, and tells whoever watches when something changed.
     pub async fn keep_looking(&self, client: Client, tell: watch::Sender<Guards>, metrics: &Metrics) {
         loop {
-            let state = self.look(&client).await;
+            *self.last.lock().await = None;
+            let state = self.recent(&client).await;
             metrics.policies(&state);
             let guards = match &state {
                 PoliciesState::Unaltered => Guards::Unaltered,
@@ -99,15 +113,65 @@ impl Policies {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::fake_api::FakeApi;
+
+    const RESOURCES: &str = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolic";
+
+    /// An API server that has every policy and binding as it should be.
+    pub(crate) fn stand(api: &FakeApi, policies: &Policies) {
+        for policy in &policies.rules {
+            let path = format!("{RESOURCES}ies/{}", policy.name_any());
+            api.set(&path, serde_json::to_value(policy).unwrap());
+        }
+        for binding in &policies.bindings {
+            let path = format!("{RESOURCES}ybindings/{}", binding.name_any());
+            api.set(&path, serde_json::to_value(binding).unwrap());
+        }
+    }
+
+    #[tokio::test]
+    async fn each_policy_and_binding_must_stand_unaltered() {
+        let policies = Policies::built_in().unwrap();
+        let api = FakeApi::default();
+        stand(&api, &policies);
+        assert_eq!(policies.look(&api.client()).await, PoliciesState::Unaltered);
+        let paths: Vec<String> = api.log().iter().map(|line| line.replace("GET ", "")).collect();
+        assert_eq!(paths.len(), 2 * policies.rules.len());
+        for path in paths {
+            let whole = api.unset(&path).unwrap();
+            assert_ne!(policies.look(&api.client()).await, PoliciesState::Unaltered, "without {path}");
+            let mut altered = whole.clone();
+            altered["spec"]["matchConstraints"] = json!({});
+            altered["spec"]["matchResources"] = json!({"namespaceSelector": {"matchLabels": {"a": "b"}}});
+            api.set(&path, altered);
+            assert_ne!(policies.look(&api.client()).await, PoliciesState::Unaltered, "with another {path}");
+            api.set(&path, whole);
+        }
+        assert_eq!(policies.look(&api.client()).await, PoliciesState::Unaltered);
+    }
+
+    #[tokio::test]
+    async fn a_crowd_looks_once() {
+        let policies = Policies::built_in().unwrap();
+        let api = FakeApi::default();
+        let client = api.client();
+        let looks = (0..50).map(|_| policies.recent(&client));
+        for state in futures_util::future::join_all(looks).await {
+            assert_ne!(state, PoliciesState::Unaltered);
+        }
+        assert_eq!(api.log().len(), 1, "the first missing policy ends a look");
+    }
 
     #[test]
     fn every_built_in_policy_is_bound_and_denies() {
         let policies = Policies::built_in().unwrap();
-        assert_eq!(policies.policies.len(), 7);
-        assert_eq!(policies.bindings.len(), policies.policies.len());
-        for (policy, binding) in policies.policies.iter().zip(&policies.bindings) {
+        assert_eq!(policies.rules.len(), 7);
+        assert_eq!(policies.bindings.len(), policies.rules.len());
+        for (policy, binding) in policies.rules.iter().zip(&policies.bindings) {
             let spec = binding.spec.as_ref().unwrap();
             assert_eq!(spec.policy_name, policy.metadata.name);
             assert_eq!(spec.validation_actions, Some(vec!["Deny".to_owned()]));

@@ -1,4 +1,5 @@
-//! What the watches have seen: routes, secrets and shares, and which injected pods and which namespaces there are.
+//! What the watches have seen: routes, secrets and shares, which injected pods and namespaces there are,
+//! and which containers an alarm was raised about.
 //!
 //! Good enough for what a recipient's own namespace says, and for status; never for the decision to allow: how old it is
 //! nobody can tell, and [`crate::freshness`] reads what that decision needs. A [`World`] exists only once every watch has
@@ -7,22 +8,24 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, future};
-use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
 use keylend_crds::{Route, Secret, SecretShare, secret::ShareReference};
 use kube::{
-    Api, Client, Resource,
+    Api, Client, Resource, ResourceExt as _,
     core::PartialObjectMeta,
     runtime::{
         WatchStreamExt as _,
         reflector::{ObjectRef, Store, store::WriterDropped},
         utils::Backoff,
-        watcher::{self, Event, watcher},
+        watcher::{Event, watcher},
     },
 };
 
 use crate::{
     controllers::watch,
+    enrol::{CONFIRMED, SUSPICION_LABEL, WAITING, record_name},
     resolve::{caller::Caller, wish::Pin},
+    storage::NAMESPACE,
 };
 
 /// The label of every injected pod, by which they are watched.
@@ -46,6 +49,7 @@ pub struct Watched {
     pub shares: Store<SecretShare>,
     pods: Store<PartialObjectMeta<Pod>>,
     namespaces: Store<PartialObjectMeta<Namespace>>,
+    suspects: Store<PartialObjectMeta<ConfigMap>>,
 }
 
 /// What the watches have seen, each at least once.
@@ -65,16 +69,21 @@ impl Watched {
         shares: Store<SecretShare>,
         client: &Client,
     ) -> (Self, impl Future<Output = ()> + Send + use<>) {
-        let (pods, pod_changes) = reflected::<Pod>(client, watch::config().labels(INJECTED_SELECTOR));
-        let (namespaces, namespace_changes) = reflected::<Namespace>(client, watch::config());
+        let (pods, pod_changes) =
+            reflected(Api::<PartialObjectMeta<Pod>>::all(client.clone()), INJECTED_SELECTOR);
+        let (namespaces, namespace_changes) =
+            reflected(Api::<PartialObjectMeta<Namespace>>::all(client.clone()), "");
+        let records = Api::<PartialObjectMeta<ConfigMap>>::namespaced(client.clone(), NAMESPACE);
+        let (suspects, suspect_changes) = reflected(records, SUSPICION_LABEL);
         let running = async move {
-            future::join(
+            future::join3(
                 pod_changes.for_each(|()| future::ready(())),
                 namespace_changes.for_each(|()| future::ready(())),
+                suspect_changes.for_each(|()| future::ready(())),
             )
             .await;
         };
-        (Self { routes, secrets, shares, pods, namespaces }, running)
+        (Self { routes, secrets, shares, pods, namespaces, suspects }, running)
     }
 
     /// Waits until every watch has delivered its first list.
@@ -87,6 +96,7 @@ impl Watched {
         delivered(&self.shares).await?;
         delivered(&self.pods).await?;
         delivered(&self.namespaces).await?;
+        delivered(&self.suspects).await?;
         Ok(World(self.clone()))
     }
 }
@@ -149,6 +159,24 @@ impl World {
         pod.is_some_and(|pod| pod.metadata.uid.as_deref() == Some(caller.pod_uid()))
     }
 
+    /// Whether an alarm was raised about the caller's container, which is not served until it is a new one.
+    #[must_use]
+    pub fn denies(&self, caller: &Caller) -> bool {
+        let record = record_name(caller.pod_uid(), caller.container_id());
+        let suspect = self.0.suspects.get(&ObjectRef::new(&record).within(NAMESPACE));
+        suspect
+            .is_some_and(|record| record.labels().get(SUSPICION_LABEL).is_some_and(|word| word == CONFIRMED))
+    }
+
+    /// The records of containers that another key asked for, of which it is not known yet whether they restarted.
+    #[must_use]
+    pub fn suspects(&self) -> Vec<String> {
+        let waiting = |record: &PartialObjectMeta<ConfigMap>| {
+            record.labels().get(SUSPICION_LABEL).is_some_and(|word| word == WAITING)
+        };
+        self.0.suspects.state_filter(waiting).iter().map(|record| record.name_any()).collect()
+    }
+
     /// Whether an injected pod of this UID was seen.
     #[must_use]
     pub fn pod_lives(&self, uid: &str) -> bool {
@@ -174,18 +202,19 @@ impl Backoff for Steady {
     fn reset(&mut self) {}
 }
 
-/// The metadata of every `K` in the cluster that `config` selects, kept up to date while the stream is polled.
+/// The metadata of every `K` that the labels select, kept up to date while the stream is polled.
 fn reflected<K>(
-    client: &Client,
-    config: watcher::Config,
+    objects: Api<PartialObjectMeta<K>>,
+    labels: &str,
 ) -> (Store<PartialObjectMeta<K>>, impl Stream<Item = ()> + Send + use<K>)
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Send + Sync + 'static,
 {
     let (store, writer) = kube::runtime::reflector::store();
-    let changes = watcher(Api::<PartialObjectMeta<K>>::all(client.clone()), config)
+    let config = watch::config().labels(labels);
+    let changes = watcher(objects, config)
         .backoff(Steady)
-        .modify(|object| object.metadata.managed_fields = None)
+        .modify(watch::slim)
         .reflect(writer)
         .inspect_err(
             |error| tracing::warn!(%error, kind = K::kind(&()).as_ref(), "a watch failed; it begins anew"),
@@ -196,11 +225,19 @@ where
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use keylend_contract::refusal::Refusal;
     use kube::runtime::reflector::store::Writer;
     use serde_json::json;
 
     use super::*;
-    use crate::resolve::scenario::{Scenario, caller, claims, pin};
+    use crate::{
+        fake_api::FakeApi,
+        freshness::Reader,
+        resolve::{
+            caller::CallerClaims,
+            scenario::{Scenario, caller, claims, pin},
+        },
+    };
 
     /// A store whose watch delivered `objects`; the writer goes on.
     fn filled<K>(objects: impl IntoIterator<Item = K>) -> (Store<K>, Writer<K>)
@@ -230,6 +267,7 @@ pub(crate) mod tests {
             shares: filled(scenario.share.clone()).0,
             pods: filled([metadata(&pod)]).0,
             namespaces: filled([metadata(&namespace)]).0,
+            suspects: filled([]).0,
         }
     }
 
@@ -262,11 +300,31 @@ pub(crate) mod tests {
     #[tokio::test]
     async fn a_pod_or_share_created_anew_is_another() {
         let world = watched(&Scenario::complete()).synced().await.unwrap();
-        let anew = caller(&crate::resolve::caller::CallerClaims { pod_uid: "another".into(), ..claims() });
+        let anew = caller(&CallerClaims { pod_uid: "another".into(), ..claims() });
         assert!(world.runs(&caller(&claims())));
         assert!(!world.runs(&anew));
         assert!(world.share(&pin()).is_some());
         assert!(world.share(&Pin { uid: "another".into(), ..pin() }).is_none());
+    }
+
+    #[tokio::test]
+    async fn only_the_container_of_an_alarm_is_denied() {
+        let record = |container: &str, word: &str| {
+            let name = record_name("uid-of-pod", container);
+            metadata(&json!({"name": name, "namespace": NAMESPACE, "labels": {SUSPICION_LABEL: word}}))
+        };
+        let of = |container: &str| caller(&CallerClaims { container_id: container.into(), ..claims() });
+        let records = [record("containerd://alarmed", CONFIRMED), record("containerd://asked-for", WAITING)];
+        let watched = Watched { suspects: filled(records).0, ..watched(&Scenario::complete()) };
+        let world = watched.synced().await.unwrap();
+        assert!(world.denies(&of("containerd://alarmed")));
+        assert!(!world.denies(&of("containerd://asked-for")));
+        assert!(!world.denies(&of("containerd://new")));
+        assert_eq!(world.suspects(), [record_name("uid-of-pod", "containerd://asked-for")]);
+        let reader = Reader::new(FakeApi::default().client(), world);
+        let soon = tokio::time::Instant::now() + Duration::from_secs(1);
+        assert_eq!(reader.runs(&of("containerd://alarmed"), soon).await, Err(Refusal::CallerUnknown));
+        assert_eq!(reader.runs(&of("containerd://asked-for"), soon).await, Ok(()));
     }
 
     #[tokio::test]

@@ -1,14 +1,12 @@
-//! What an injected pod looks like: the one place that says so, for making it and for recognising it.
+//! What an injected pod looks like: the one place that says so.
 //!
 //! No annotation changes the image, command, user, volumes or security context: whoever could choose those could choose
-//! to see the value. [`verify`] compares a live pod with the same output, so a hand-written pod enrols only if it is what
-//! the injector would have made.
+//! to see the value. [`super::verify`] compares a live pod with the same output.
 
-use std::collections::BTreeMap;
-
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Volume};
 use keylend_contract::wire::{TOKEN_DIRECTORY, TOKEN_FILE};
 use serde_json::{Value, json};
+
+use super::spec::{exposure, runs_as_sidecar, shares_token};
 
 /// The sidecar's container.
 pub const CONTAINER: &str = "keylend-sidecar";
@@ -28,7 +26,7 @@ pub const URL: &str = "http://127.0.0.1:7180";
 /// What the operator knows and a pod does not choose.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InjectionSettings {
-    /// The sidecar's image, by digest.
+    /// The sidecar's image; by digest, outside of trials.
     pub image: String,
     /// When the kubelet pulls it.
     pub image_pull_policy: String,
@@ -52,27 +50,12 @@ pub enum InjectError {
     Malformed(&'static str),
 }
 
-/// In what a live pod differs from the one we would have made.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Difference {
-    /// The sidecar's container is missing, not the first, doubled, or has another form.
-    #[error("the container is not the one the injector makes")]
-    Container,
-    /// The token's volume is missing or has another form.
-    #[error("the token volume is not the one the injector makes")]
-    Volume,
-    /// Something else in the pod can reach the token.
-    #[error("another container or volume can reach the sidecar's token")]
-    TokenShared,
-    /// Something else in the pod runs as the sidecar's user, or is attached to it.
-    #[error("another container could act as the sidecar or look into it")]
-    Intruder,
-    /// Shared process or host namespaces.
-    #[error("the pod shares namespaces with others")]
-    Namespaces,
-    /// The label is missing.
-    #[error("the pod lacks the label of injected pods")]
-    Label,
+impl InjectionSettings {
+    /// The digest that pins the image, if one does.
+    #[must_use]
+    pub fn image_digest(&self) -> Option<&str> {
+        self.image.rsplit_once('@').map(|(_, digest)| digest)
+    }
 }
 
 /// The sidecar's container, with every field the API server would default, so that it reads back as it was written.
@@ -115,7 +98,7 @@ fn probe(question: &str, period_seconds: u32, failure_threshold: u32) -> Value {
     })
 }
 
-fn token_volume() -> Value {
+pub(super) fn token_volume() -> Value {
     json!({
         "name": TOKEN_VOLUME,
         "projected": {
@@ -133,7 +116,9 @@ pub fn inject(pod: &Value, settings: &InjectionSettings) -> Result<Value, Inject
     let mut pod = pod.clone();
     label(&mut pod)?;
     let spec = pod.get_mut("spec").ok_or(InjectError::Malformed("spec"))?;
-    refuse_exposed(spec)?;
+    if let Some(exposure) = exposure(spec) {
+        return Err(InjectError::Exposed(exposure));
+    }
     let init_containers = list(spec, "initContainers")?;
     init_containers.retain(|container| container["name"] != CONTAINER);
     init_containers.insert(0, sidecar_container(settings));
@@ -173,21 +158,11 @@ fn list<'a>(spec: &'a mut Value, field: &'static str) -> Result<&'a mut Vec<Valu
     list.as_array_mut().ok_or(InjectError::Malformed(field))
 }
 
-fn refuse_exposed(spec: &Value) -> Result<(), InjectError> {
-    for field in ["hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace"] {
-        if spec[field] == json!(true) {
-            return Err(InjectError::Exposed(field));
-        }
-    }
-    Ok(())
-}
-
 fn refuse_intruders(spec: &Value) -> Result<(), InjectError> {
-    let typed: PodSpec = serde_json::from_value(spec.clone()).map_err(|_| InjectError::Malformed("spec"))?;
-    if runs_as_sidecar(&typed) {
+    if runs_as_sidecar(spec) {
         return Err(InjectError::Reserved("the user 2102"));
     }
-    if others(&typed).any(mounts_token) {
+    if shares_token(spec) {
         return Err(InjectError::Reserved("the volume keylend-token"));
     }
     Ok(())
@@ -201,98 +176,21 @@ fn tell_where_the_sidecar_listens(container: &mut Value) -> Result<(), InjectErr
     Ok(())
 }
 
-/// Decides whether a live pod is what [`inject`] makes, so that its sidecar is ours and alone with its token.
-///
-/// `resources` are left out of the comparison: administrators bound them (`LimitRange`, resize), and they hold no power.
-///
-/// # Errors
-/// The first [`Difference`].
-pub fn verify(live: &Pod, settings: &InjectionSettings) -> Result<(), Difference> {
-    let labels: Option<&BTreeMap<String, String>> = live.metadata.labels.as_ref();
-    if labels.and_then(|labels| labels.get(INJECTED_LABEL)).map(String::as_str) != Some("true") {
-        return Err(Difference::Label);
-    }
-    let spec = live.spec.as_ref().ok_or(Difference::Container)?;
-    if [spec.host_network, spec.host_pid, spec.host_ipc, spec.share_process_namespace].contains(&Some(true)) {
-        return Err(Difference::Namespaces);
-    }
-    verify_container(spec, settings)?;
-    verify_volumes(spec)?;
-    if others(spec).any(mounts_token) {
-        return Err(Difference::TokenShared);
-    }
-    let attached = spec.ephemeral_containers.as_ref().is_some_and(|containers| !containers.is_empty());
-    if attached || runs_as_sidecar(spec) {
-        return Err(Difference::Intruder);
-    }
-    Ok(())
-}
-
-fn verify_container(spec: &PodSpec, settings: &InjectionSettings) -> Result<(), Difference> {
-    let mut ours: Container =
-        serde_json::from_value(sidecar_container(settings)).map_err(|_| Difference::Container)?;
-    let mut first = spec
-        .init_containers
-        .as_ref()
-        .and_then(|containers| containers.first())
-        .cloned()
-        .ok_or(Difference::Container)?;
-    ours.resources = None;
-    first.resources = None;
-    let named = others(spec).any(|container| container.name == CONTAINER);
-    if first == ours && !named { Ok(()) } else { Err(Difference::Container) }
-}
-
-fn verify_volumes(spec: &PodSpec) -> Result<(), Difference> {
-    let ours: Volume = serde_json::from_value(token_volume()).map_err(|_| Difference::Volume)?;
-    let volumes = spec.volumes.as_deref().unwrap_or_default();
-    let mut named = volumes.iter().filter(|volume| volume.name == TOKEN_VOLUME);
-    if named.next() != Some(&ours) || named.next().is_some() {
-        return Err(Difference::Volume);
-    }
-    let elsewhere = volumes.iter().filter(|volume| volume.name != TOKEN_VOLUME).any(carries_our_audience);
-    if elsewhere { Err(Difference::TokenShared) } else { Ok(()) }
-}
-
-fn carries_our_audience(volume: &Volume) -> bool {
-    let sources = volume.projected.as_ref().and_then(|projected| projected.sources.as_ref());
-    sources.is_some_and(|sources| {
-        sources.iter().any(|source| {
-            source.service_account_token.as_ref().and_then(|token| token.audience.as_deref())
-                == Some(AUDIENCE)
-        })
-    })
-}
-
-/// Every container but the first init container, which is where the sidecar stands.
-fn others(spec: &PodSpec) -> impl Iterator<Item = &Container> {
-    spec.init_containers.iter().flatten().skip(1).chain(&spec.containers)
-}
-
-fn mounts_token(container: &Container) -> bool {
-    container.volume_mounts.iter().flatten().any(|mount| mount.name == TOKEN_VOLUME)
-}
-
-fn runs_as_sidecar(spec: &PodSpec) -> bool {
-    let pod = spec.security_context.as_ref().and_then(|context| context.run_as_user);
-    let each = others(spec)
-        .map(|container| container.security_context.as_ref().and_then(|context| context.run_as_user));
-    each.chain([pod]).any(|user| user == Some(SIDECAR_UID))
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
 
+    pub(crate) const DIGEST: &str = "sha256:0123";
+
     pub(crate) fn settings() -> InjectionSettings {
         InjectionSettings {
-            image: "registry.example/keylend-sidecar@sha256:0123".into(),
+            image: format!("registry.example/keylend-sidecar@{DIGEST}"),
             image_pull_policy: "IfNotPresent".into(),
             operator_roots_pem: "-----BEGIN CERTIFICATE-----".into(),
         }
     }
 
-    fn app() -> Value {
+    pub(crate) fn app() -> Value {
         json!({
             "metadata": {"name": "checkout", "annotations": {"keylend.dev/inject": "true"}},
             "spec": {
@@ -304,10 +202,6 @@ pub(crate) mod tests {
         })
     }
 
-    fn verified(pod: &Value) -> Result<(), Difference> {
-        verify(&serde_json::from_value(pod.clone()).unwrap(), &settings())
-    }
-
     #[test]
     fn the_sidecar_comes_first_and_the_rest_stays() {
         let pod = inject(&app(), &settings()).unwrap();
@@ -317,7 +211,6 @@ pub(crate) mod tests {
         let url = json!({"name": "KEYLEND_URL", "value": "http://127.0.0.1:7180"});
         assert_eq!(pod["spec"]["containers"][0]["env"], json!([{"name": "A", "value": "b"}, url]));
         assert_eq!(pod["spec"]["initContainers"][1]["env"], json!([url]));
-        assert_eq!(verified(&pod), Ok(()));
     }
 
     #[test]
@@ -342,6 +235,9 @@ pub(crate) mod tests {
             ("/spec/hostPID", json!(true)),
             ("/spec/hostIPC", json!(true)),
             ("/spec/shareProcessNamespace", json!(true)),
+            ("/spec/containers/0/securityContext", json!({"privileged": true})),
+            ("/spec/containers/0/securityContext", json!({"capabilities": {"add": ["SYS_PTRACE"]}})),
+            ("/spec/initContainers/0/securityContext", json!({"procMount": "Unmasked"})),
             ("/spec/securityContext", json!({"runAsUser": 2102})),
             ("/spec/containers/0/securityContext", json!({"runAsUser": 2102})),
             ("/spec/containers/0/name", json!("keylend-sidecar")),
@@ -354,66 +250,7 @@ pub(crate) mod tests {
         }
     }
 
-    #[test]
-    fn one_field_off_and_the_pod_is_not_ours() {
-        let ours = "/spec/initContainers/0";
-        let app_container = "/spec/containers/0";
-        let foreign = json!({"name": "x", "projected": {"sources": [{"serviceAccountToken": {"audience": AUDIENCE, "path": "t"}}]}});
-        let table = [
-            (format!("{ours}/image"), json!("registry.example/other"), Difference::Container),
-            (format!("{ours}/command"), json!(["/bin/sh"]), Difference::Container),
-            (format!("{ours}/args"), json!(["run", "--more"]), Difference::Container),
-            (format!("{ours}/env/0/value"), json!("another root"), Difference::Container),
-            (format!("{ours}/env"), json!([]), Difference::Container),
-            (format!("{ours}/envFrom"), json!([{"configMapRef": {"name": "x"}}]), Difference::Container),
-            (format!("{ours}/securityContext/runAsUser"), json!(0), Difference::Container),
-            (format!("{ours}/securityContext/privileged"), json!(true), Difference::Container),
-            (
-                format!("{ours}/lifecycle"),
-                json!({"postStart": {"exec": {"command": ["x"]}}}),
-                Difference::Container,
-            ),
-            (format!("{ours}/stdin"), json!(true), Difference::Container),
-            (format!("{ours}/volumeMounts/0/mountPath"), json!("/elsewhere"), Difference::Container),
-            (format!("{ours}/restartPolicy"), Value::Null, Difference::Container),
-            ("/spec/initContainers/1/name".into(), json!(CONTAINER), Difference::Container),
-            (
-                "/spec/volumes/1/projected/sources/0/serviceAccountToken/audience".into(),
-                json!("other"),
-                Difference::Volume,
-            ),
-            ("/spec/volumes/1/projected/defaultMode".into(), json!(511), Difference::Volume),
-            ("/spec/volumes/0".into(), foreign, Difference::TokenShared),
-            (
-                format!("{app_container}/volumeMounts"),
-                json!([{"name": TOKEN_VOLUME, "mountPath": "/t"}]),
-                Difference::TokenShared,
-            ),
-            (format!("{app_container}/securityContext"), json!({"runAsUser": 2102}), Difference::Intruder),
-            (
-                "/spec/ephemeralContainers".into(),
-                json!([{"name": "debug", "image": "x"}]),
-                Difference::Intruder,
-            ),
-            ("/spec/shareProcessNamespace".into(), json!(true), Difference::Namespaces),
-            ("/spec/hostPID".into(), json!(true), Difference::Namespaces),
-            ("/metadata/labels".into(), json!({}), Difference::Label),
-        ];
-        for (pointer, value, difference) in table {
-            let mut pod = inject(&app(), &settings()).unwrap();
-            set(&mut pod, &pointer, value);
-            assert_eq!(verified(&pod), Err(difference), "{pointer}");
-        }
-    }
-
-    #[test]
-    fn resources_may_differ() {
-        let mut pod = inject(&app(), &settings()).unwrap();
-        set(&mut pod, "/spec/initContainers/0/resources", json!({"limits": {"cpu": "1"}}));
-        assert_eq!(verified(&pod), Ok(()));
-    }
-
-    fn set(pod: &mut Value, pointer: &str, value: Value) {
+    pub(crate) fn set(pod: &mut Value, pointer: &str, value: Value) {
         let (parent, key) = pointer.rsplit_once('/').unwrap();
         let parent = pod.pointer_mut(parent).unwrap();
         match parent {

@@ -23,18 +23,15 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpListener,
-    sync::Semaphore,
     time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
 
-use crate::{
-    admission::{self, inject::InjectionSettings},
-    audit::AuditLog,
-    metrics::Metrics,
-};
+use crate::{admission::Reviewer, audit::AuditLog, metrics::Metrics, places::Places};
 
+/// Each listener has its own.
 const MAX_CONNECTIONS: usize = 256;
+const MAX_STREAMS: u32 = 16;
 const HANDSHAKE: Duration = Duration::from_secs(5);
 const HEAD: Duration = Duration::from_secs(5);
 /// A connection lasts this long at most, whatever goes on in it.
@@ -46,16 +43,17 @@ type Reply = Response<Full<Bytes>>;
 pub async fn webhook(
     listener: Arc<TcpListener>,
     tls: TlsAcceptor,
-    settings: Arc<InjectionSettings>,
+    reviewer: Arc<Reviewer>,
     metrics: Arc<Metrics>,
 ) {
     let accept = move |stream| {
-        let (tls, settings, metrics) = (tls.clone(), settings.clone(), metrics.clone());
+        let (tls, reviewer, metrics) = (tls.clone(), reviewer.clone(), metrics.clone());
         async move {
             let Ok(Ok(stream)) = timeout(HANDSHAKE, tls.accept(stream)).await else { return };
             serve(stream, move |request| {
                 metrics.reviewed();
-                admission::answer(settings.clone(), request)
+                let reviewer = reviewer.clone();
+                async move { reviewer.answer(request).await }
             })
             .await;
         }
@@ -100,18 +98,16 @@ where
     A: Fn(tokio::net::TcpStream) -> C,
     C: Future<Output = ()> + Send + 'static,
 {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut places = Places::new(MAX_CONNECTIONS);
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             // Out of descriptors, most likely: a pause lets some close.
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
-        let Ok(place) = places.clone().try_acquire_owned() else { continue };
         let connection = timeout(CONNECTION, accept(stream));
-        tokio::spawn(async move {
+        places.admit(async move {
             let _ = connection.await;
-            drop(place);
         });
     }
 }
@@ -124,11 +120,40 @@ where
 {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD);
-    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(64);
+    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(MAX_STREAMS);
     let service = service_fn(|request| {
         let reply = answer(request);
         async move { Ok::<_, Infallible>(reply.await) }
     });
     // A caller that went away is no fault of ours.
     let _ = builder.serve_connection(TokioIo::new(stream), service).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpStream,
+    };
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_probe_is_answered_while_strangers_hold_every_place() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let alive =
+            |stream| serve(stream, |_: Request<Incoming>| std::future::ready(said(StatusCode::OK, "alive")));
+        let serving = tokio::spawn(async move { each_connection(&listener, alive).await });
+        let mut strangers = Vec::new();
+        for _ in 0..=MAX_CONNECTIONS {
+            strangers.push(TcpStream::connect(address).await.unwrap());
+        }
+        let mut probe = TcpStream::connect(address).await.unwrap();
+        probe.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        timeout(Duration::from_secs(5), probe.read_to_string(&mut answer)).await.unwrap().unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        serving.abort();
+    }
 }

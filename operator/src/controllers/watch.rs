@@ -26,10 +26,19 @@ const CONCURRENCY: u16 = 16;
 /// How long one watch lasts, in seconds: a connection that died silently is noticed this late.
 const WATCH_SECONDS: u32 = 30;
 
+/// How many objects one answer to a list holds: a page of the largest objects still fits into memory.
+const PAGE: u32 = 50;
+
 /// How a watch of ours is made.
 #[must_use]
 pub fn config() -> watcher::Config {
-    watcher::Config::default().timeout(WATCH_SECONDS)
+    watcher::Config::default().timeout(WATCH_SECONDS).page_size(PAGE)
+}
+
+/// Drops from an object what only weighs: who wrote which field, and annotations, which nothing here decides by.
+pub fn slim<K: Resource>(object: &mut K) {
+    object.meta_mut().managed_fields = None;
+    object.meta_mut().annotations = None;
 }
 
 /// A controller of every `K` that can be read.
@@ -43,6 +52,7 @@ where
     let events = watcher(Api::<DeserializeGuard<K>>::all(client.clone()), config());
     let events =
         events.filter_map(move |event| future::ready(event.map(|event| readable(event, &known)).transpose()));
+    let events = events.modify(slim);
     Controller::for_stream(reflector(writer, events).applied_objects(), reader)
         .with_config(Config::default().concurrency(CONCURRENCY))
         .trigger_backoff(Steady)
@@ -103,6 +113,7 @@ fn complain<K: Resource<DynamicType = ()>>(metadata: &ObjectMeta) {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
     use keylend_crds::Secret;
     use kube::{ResourceExt as _, runtime::reflector};
     use serde_json::{Value, json};
@@ -120,6 +131,17 @@ mod tests {
 
     fn guarded(object: Value) -> DeserializeGuard<Secret> {
         serde_json::from_value(object).unwrap()
+    }
+
+    #[test]
+    fn what_only_weighs_is_not_kept() {
+        let mut heavy: Secret = serde_json::from_value(secret("one", "String")).unwrap();
+        heavy.annotations_mut().insert("kubectl.kubernetes.io/last-applied-configuration".into(), "x".into());
+        heavy.managed_fields_mut().push(ManagedFieldsEntry::default());
+        heavy.finalizers_mut().push("keylend.dev/stop".into());
+        slim(&mut heavy);
+        assert!(heavy.annotations().is_empty() && heavy.managed_fields().is_empty());
+        assert_eq!(heavy.finalizers(), ["keylend.dev/stop"]);
     }
 
     #[test]

@@ -1,145 +1,226 @@
-//! Which key is bound to which container: a record that is created once and never changed.
+//! Which key is bound to which container: a record whose binding is written once and never changed.
 //!
-//! Creation is the API server's own compare-and-set, so replicas need not know of each other.
+//! Creation is the API server's own compare-and-set and the data is immutable, so replicas need not know of each other.
+//! What is held against a container stands in the record's metadata, where it outlives a replica.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    sync::{Mutex, PoisonError},
-};
+use std::collections::BTreeMap;
 
 use aws_lc_rs::digest;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ConfigMap;
-use keylend_contract::hexadecimal::hexadecimal;
+use keylend_contract::{hexadecimal::hexadecimal, refusal::Refusal};
 use kube::{
     Api, Client, ResourceExt,
-    api::{DeleteParams, ListParams, PostParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+    core::ObjectList,
 };
+use serde_json::json;
 
 use crate::{
     audit::{
         Text,
         row::{Alarm, Caller, Concern, Object},
     },
-    fault::Fault,
+    controllers::apply::Outcome,
+    fault::{Failure, Fault},
     resolve::caller::CallerClaims,
 };
 
+/// The label of a record about whose container there is a suspicion; its value is [`WAITING`] or [`CONFIRMED`].
+pub const SUSPICION_LABEL: &str = "keylend.dev/suspicion";
+/// Another key asked for the container, which may have restarted.
+pub const WAITING: &str = "waiting";
+/// Another key asked for the container although it had not restarted.
+pub const CONFIRMED: &str = "confirmed";
+
 /// Marks the records, and lets the sweep find them.
 const RECORD_LABEL: &str = "keylend.dev/enrolment";
-const POD_UID: &str = "podUid";
+const SUSPECTED_AT: &str = "keylend.dev/suspected-at";
 const KEY: &str = "publicKeySha256";
-/// The most containers watched for a replay at once; a further one is refused all the same.
-const MAX_WATCHED: usize = 1024;
-/// A record this young may belong to a pod that the watches have not shown yet.
-const YOUNG: SignedDuration = SignedDuration::from_mins(10);
-const PAGE: u32 = 500;
+const PAGE: u32 = 100;
+
+/// A container ID that stays the same for so long after another key asked for it is no restart.
+const RESTART_GRACE: SignedDuration = SignedDuration::from_secs(10);
 
 /// The records of one operator namespace.
-pub struct Records {
-    records: Api<ConfigMap>,
-    watched: Mutex<HashSet<String>>,
+pub struct Records(Api<ConfigMap>);
+
+/// A container whose key is bound, as its record says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Bound {
+    pub(super) claims: CallerClaims,
+    pub(super) suspicion: Suspicion,
+    key: String,
+    version: String,
 }
 
-/// Whose key a container is bound to.
+/// What is held against a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Suspicion {
+    /// Nothing.
+    None,
+    /// Another key asked for it then.
+    Since(Timestamp),
+    /// And it had not restarted.
+    Confirmed,
+}
+
+/// How a key stands to a container.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Binding {
-    /// The one presented.
+pub(super) enum Standing {
+    /// No key is bound.
+    Unbound,
+    /// This key is bound.
     Ours,
-    /// Another one.
-    Another,
+    /// Another key is bound.
+    Another(Box<Bound>),
+    /// An alarm was raised: no key is good.
+    Denied,
 }
 
 impl Records {
     /// The records in `namespace`.
     #[must_use]
     pub fn new(client: Client, namespace: &str) -> Self {
-        Self { records: Api::namespaced(client, namespace), watched: Mutex::default() }
+        Self(Api::namespaced(client, namespace))
     }
 
-    /// Binds `key_digest` to the container of `claims` unless another key is bound to it.
-    pub(super) async fn bind(&self, claims: &CallerClaims, key_digest: &[u8]) -> Result<Binding, Fault> {
-        let record = record(claims, key_digest);
-        match self.records.create(&PostParams::default(), &record).await {
-            Ok(_) => return Ok(Binding::Ours),
-            Err(kube::Error::Api(status)) if status.is_already_exists() => {}
-            Err(error) => return Err(Fault::new("binding a key to a container", error)),
-        }
-        let bound = self
-            .records
-            .get(&record.name_any())
-            .await
-            .map_err(|error| Fault::new("reading which key is bound to a container", error))?;
-        Ok(if bound.data == record.data { Binding::Ours } else { Binding::Another })
+    /// How the key of this digest stands to the container of `claims`.
+    pub(super) async fn standing(&self, claims: &CallerClaims, key_digest: &[u8]) -> Result<Standing, Fault> {
+        let bound = self.read(&record_name(&claims.pod_uid, &claims.container_id)).await?;
+        Ok(standing(bound, &hexadecimal(key_digest)))
     }
 
-    /// Says whether the container is to be watched from now on; not if it already is.
-    pub(super) fn begin_watch(&self, claims: &CallerClaims) -> bool {
-        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        watched.len() < MAX_WATCHED && watched.insert(record_name(claims))
+    /// The record of that name.
+    pub(super) async fn read(&self, name: &str) -> Result<Option<Bound>, Fault> {
+        const DOING: &str = "reading which key is bound to a container";
+        let Some(record) = self.0.get_opt(name).await.map_err(|error| Fault::new(DOING, error))? else {
+            return Ok(None);
+        };
+        Bound::read(&record).map(Some).ok_or_else(|| Fault::new(DOING, "the record is not one of ours"))
     }
 
-    pub(super) fn end_watch(&self, claims: &CallerClaims) {
-        self.watched.lock().unwrap_or_else(PoisonError::into_inner).remove(&record_name(claims));
-    }
-}
-
-/// Removes the records of pods that are gone; gives back how many.
-///
-/// # Errors
-/// [`Fault`] if the API server does not answer; what was removed stays removed.
-pub async fn sweep(
-    records: &Records,
-    pod_lives: impl Fn(&str) -> bool,
-    now: Timestamp,
-) -> Result<usize, Fault> {
-    const DOING: &str = "removing the records of pods that are gone";
-    let mut removed = 0;
-    let mut page = ListParams::default().labels(RECORD_LABEL).limit(PAGE);
-    loop {
-        let list = records.records.list(&page).await.map_err(|error| Fault::new(DOING, error))?;
-        for record in &list.items {
-            if !is_stale(record, &pod_lives, now) {
-                continue;
+    /// Binds a key to the container of `claims`; pending if somebody was faster.
+    pub(super) async fn bind(&self, claims: &CallerClaims, key_digest: &[u8]) -> Result<(), Failure> {
+        match self.0.create(&PostParams::default(), &record(claims, key_digest)).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.is_already_exists() => {
+                Err(Refusal::EnrolmentPending.into())
             }
-            records
-                .records
-                .delete(&record.name_any(), &DeleteParams::default())
-                .await
-                .map_err(|error| Fault::new(DOING, error))?;
-            removed += 1;
+            Err(error) => Err(Fault::new("binding a key to a container", error).into()),
         }
-        match list.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => page = page.continue_token(&token),
-            None => return Ok(removed),
+    }
+
+    /// Notes `suspicion` in the record, if that is still as `bound` says.
+    pub(super) async fn note(&self, bound: &Bound, suspicion: Suspicion) -> Result<Outcome, Fault> {
+        let (label, since) = match suspicion {
+            Suspicion::None => (json!(null), json!(null)),
+            Suspicion::Since(since) => (json!(WAITING), json!(since.to_string())),
+            Suspicion::Confirmed => (json!(CONFIRMED), json!(null)),
+        };
+        let patch = json!({"metadata": {
+            "resourceVersion": bound.version,
+            "labels": {SUSPICION_LABEL: label},
+            "annotations": {SUSPECTED_AT: since},
+        }});
+        match self.0.patch(&bound.name(), &PatchParams::default(), &Patch::Merge(patch)).await {
+            Ok(_) => Ok(Outcome::Written),
+            Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => {
+                Ok(Outcome::Conflict)
+            }
+            Err(error) => Err(Fault::new("noting a suspicion", error)),
+        }
+    }
+
+    /// The records after `token`; those that cannot be read are left alone.
+    pub(super) async fn page(&self, token: Option<&str>) -> Result<(Vec<Bound>, Option<String>), Fault> {
+        let page = ListParams::default().labels(RECORD_LABEL).limit(PAGE);
+        let page = token.map_or(page.clone(), |token| page.continue_token(token));
+        let list: ObjectList<ConfigMap> =
+            self.0.list(&page).await.map_err(|error| Fault::new("listing enrolments", error))?;
+        let next = list.metadata.continue_.filter(|token| !token.is_empty());
+        Ok((list.items.iter().filter_map(Bound::read).collect(), next))
+    }
+
+    /// Removes a record.
+    pub(super) async fn remove(&self, bound: &Bound) -> Result<(), Fault> {
+        match self.0.delete(&bound.name(), &DeleteParams::default()).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+            Err(error) => Err(Fault::new("removing the record of a pod that is gone", error)),
         }
     }
 }
 
-fn is_stale(record: &ConfigMap, pod_lives: &impl Fn(&str) -> bool, now: Timestamp) -> bool {
-    let created = record.metadata.creation_timestamp.as_ref();
-    let old = created.is_some_and(|created| now.duration_since(created.0) > YOUNG);
-    let pod = record.data.as_ref().and_then(|data| data.get(POD_UID));
-    old && pod.is_some_and(|uid| !pod_lives(uid))
+impl Bound {
+    fn read(record: &ConfigMap) -> Option<Self> {
+        let text = |key: &str| record.data.as_ref()?.get(key).cloned();
+        let since = record.annotations().get(SUSPECTED_AT);
+        let suspicion = match (record.labels().get(SUSPICION_LABEL).map(String::as_str), since) {
+            (None, _) => Suspicion::None,
+            (Some(WAITING), Some(since)) => Suspicion::Since(since.parse().unwrap_or(Timestamp::UNIX_EPOCH)),
+            (Some(_), _) => Suspicion::Confirmed,
+        };
+        let claims = CallerClaims {
+            namespace: text("namespace")?,
+            namespace_uid: text("namespaceUid")?,
+            pod: text("pod")?,
+            pod_uid: text("podUid")?,
+            service_account: text("serviceAccount")?,
+            container_id: text("containerId")?,
+        };
+        Some(Self { claims, suspicion, key: text(KEY)?, version: record.resource_version()? })
+    }
+
+    /// The name of its record.
+    pub(super) fn name(&self) -> String {
+        record_name(&self.claims.pod_uid, &self.claims.container_id)
+    }
 }
 
-fn record_name(claims: &CallerClaims) -> String {
+impl Suspicion {
+    /// Whether the time is over in which a restart would have shown.
+    pub(super) fn is_due(self, now: Timestamp) -> bool {
+        match self {
+            Self::None | Self::Confirmed => false,
+            Self::Since(since) => now.duration_since(since) >= RESTART_GRACE,
+        }
+    }
+}
+
+/// The name of the record of one container of one pod.
+#[must_use]
+pub fn record_name(pod_uid: &str, container_id: &str) -> String {
     let mut context = digest::Context::new(&digest::SHA256);
-    context.update(claims.pod_uid.as_bytes());
+    context.update(pod_uid.as_bytes());
     context.update(&[0]);
-    context.update(claims.container_id.as_bytes());
+    context.update(container_id.as_bytes());
     format!("enrolment-{}", hexadecimal(&context.finish().as_ref()[..20]))
+}
+
+fn standing(bound: Option<Bound>, key: &str) -> Standing {
+    match bound {
+        None => Standing::Unbound,
+        Some(bound) if bound.suspicion == Suspicion::Confirmed => Standing::Denied,
+        Some(bound) if bound.key == key => Standing::Ours,
+        Some(bound) => Standing::Another(Box::new(bound)),
+    }
 }
 
 fn record(claims: &CallerClaims, key_digest: &[u8]) -> ConfigMap {
     let mut record = ConfigMap { immutable: Some(true), ..ConfigMap::default() };
-    record.metadata.name = Some(record_name(claims));
+    record.metadata.name = Some(record_name(&claims.pod_uid, &claims.container_id));
     record.metadata.labels = Some(BTreeMap::from([(RECORD_LABEL.to_owned(), "true".to_owned())]));
-    record.data = Some(BTreeMap::from([
-        (POD_UID.to_owned(), claims.pod_uid.clone()),
-        ("containerId".to_owned(), claims.container_id.clone()),
-        (KEY.to_owned(), hexadecimal(key_digest)),
-    ]));
+    let data = [
+        ("namespace", &claims.namespace),
+        ("namespaceUid", &claims.namespace_uid),
+        ("pod", &claims.pod),
+        ("podUid", &claims.pod_uid),
+        ("serviceAccount", &claims.service_account),
+        ("containerId", &claims.container_id),
+        (KEY, &hexadecimal(key_digest)),
+    ];
+    record.data = Some(data.into_iter().map(|(key, text)| (key.to_owned(), text.clone())).collect());
     record
 }
 
@@ -163,31 +244,50 @@ pub(super) fn token_replayed(claims: &CallerClaims) -> Alarm {
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-
     use super::*;
     use crate::resolve::caller::tests::claims;
 
-    #[test]
-    fn a_record_is_of_one_container_of_one_pod() {
-        let other_container = CallerClaims { container_id: "containerd://other".into(), ..claims() };
-        let other_pod = CallerClaims { pod_uid: "other".into(), ..claims() };
-        let names = [claims(), other_container, other_pod].map(|claims| record_name(&claims));
-        assert_ne!(names[0], names[1]);
-        assert_ne!(names[0], names[2]);
-        assert_eq!(record(&claims(), b"k").immutable, Some(true));
+    fn bound(suspicion: &str) -> Bound {
+        let mut record = record(&claims(), b"k");
+        record.metadata.resource_version = Some("1".into());
+        if !suspicion.is_empty() {
+            record.labels_mut().insert(SUSPICION_LABEL.into(), suspicion.into());
+            record.annotations_mut().insert(SUSPECTED_AT.into(), "2026-01-01T12:00:00Z".into());
+        }
+        Bound::read(&record).unwrap()
     }
 
     #[test]
-    fn only_old_records_of_gone_pods_are_stale() {
-        let now: Timestamp = "2026-01-01T12:00:00Z".parse().unwrap();
-        let aged = |minutes: i64| {
-            let mut record = record(&claims(), b"k");
-            record.metadata.creation_timestamp = Some(Time(now - SignedDuration::from_mins(minutes)));
-            record
-        };
-        assert!(is_stale(&aged(11), &|_: &str| false, now));
-        assert!(!is_stale(&aged(9), &|_: &str| false, now));
-        assert!(!is_stale(&aged(11), &|_: &str| true, now));
+    fn a_record_is_of_one_container_of_one_pod() {
+        let claims = claims();
+        let name = record_name(&claims.pod_uid, &claims.container_id);
+        assert_ne!(name, record_name(&claims.pod_uid, "containerd://other"));
+        assert_ne!(name, record_name("other", &claims.container_id));
+        assert_eq!(record(&claims, b"k").immutable, Some(true));
+        assert_eq!((bound("").claims, bound("").name()), (claims, name));
+    }
+
+    #[test]
+    fn one_key_is_good_for_a_container_and_none_after_an_alarm() {
+        let (ours, another) = (hexadecimal(b"k"), hexadecimal(b"another"));
+        assert_eq!(standing(None, &ours), Standing::Unbound);
+        for suspicion in ["", WAITING] {
+            assert_eq!(standing(Some(bound(suspicion)), &ours), Standing::Ours);
+            let expected = Standing::Another(Box::new(bound(suspicion)));
+            assert_eq!(standing(Some(bound(suspicion)), &another), expected);
+        }
+        for suspicion in [CONFIRMED, "a word of a later version"] {
+            assert_eq!(standing(Some(bound(suspicion)), &ours), Standing::Denied);
+            assert_eq!(standing(Some(bound(suspicion)), &another), Standing::Denied);
+        }
+    }
+
+    #[test]
+    fn a_restart_has_ten_seconds_to_show() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        assert!(!bound(WAITING).suspicion.is_due(at("2026-01-01T12:00:09Z")));
+        assert!(bound(WAITING).suspicion.is_due(at("2026-01-01T12:00:10Z")));
+        assert!(!bound("").suspicion.is_due(at("2026-01-01T12:00:10Z")));
+        assert!(!bound(CONFIRMED).suspicion.is_due(at("2026-01-01T12:00:10Z")));
     }
 }

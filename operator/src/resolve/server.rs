@@ -27,7 +27,11 @@ use super::{
     caller::Caller,
     respond::{self, Reply},
 };
-use crate::{enrol::Enrolment, metrics::Metrics};
+use crate::{
+    enrol::{Enrolment, MAX_ENROL_BYTES},
+    metrics::Metrics,
+    places::Places,
+};
 
 const HANDSHAKE: Duration = Duration::from_secs(5);
 const BODY: Duration = Duration::from_secs(2);
@@ -35,6 +39,12 @@ const KEEP_ALIVE: Duration = Duration::from_secs(20);
 const MAX_CONNECTIONS: u32 = 10_000;
 const MAX_STREAMS: u32 = 256;
 const MAX_BODY_BYTES: usize = MAX_MESSAGE_BYTES + 64;
+/// Connections of nobody yet: during the handshake, and while they enrol.
+const MAX_ANONYMOUS: usize = 1_024;
+/// Enrolling takes one request.
+const ANONYMOUS_STREAMS: u32 = 8;
+/// How long a connection without a certificate lasts, whatever goes on in it.
+const ANONYMOUS_LIFE: Duration = Duration::from_secs(10);
 
 /// What answers sidecars.
 pub struct Server {
@@ -55,6 +65,7 @@ impl Server {
         mut drain: watch::Receiver<()>,
     ) {
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS as usize));
+        let mut anonymous = Places::new(MAX_ANONYMOUS);
         loop {
             let accepted = tokio::select! {
                 _ = drain.changed() => break,
@@ -65,33 +76,47 @@ impl Server {
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             };
-            let Ok(place) = places.clone().try_acquire_owned() else { continue };
-            let (server, tls, drain) = (self.clone(), tls.clone(), drain.clone());
-            tokio::spawn(async move {
-                server.connection(stream, tls, drain).await;
-                drop(place);
-            });
+            anonymous.admit(self.clone().welcome(stream, tls.clone(), places.clone(), drain.clone()));
         }
-        // Each connection holds a place until it is over.
+        // Each sidecar's connection holds a place until it is over.
         let _ = places.acquire_many(MAX_CONNECTIONS).await;
+    }
+
+    /// A sidecar that shows its certificate leaves the places of strangers for one of its own.
+    async fn welcome(
+        self: Arc<Self>,
+        stream: TcpStream,
+        tls: TlsAcceptor,
+        places: Arc<Semaphore>,
+        drain: watch::Receiver<()>,
+    ) {
+        let _ = stream.set_nodelay(true);
+        let Ok(Ok(stream)) = timeout(HANDSHAKE, tls.accept(stream)).await else { return };
+        let Some(caller) = caller(&stream) else {
+            let _ = timeout(ANONYMOUS_LIFE, self.connection(stream, None, drain)).await;
+            return;
+        };
+        let Ok(place) = places.try_acquire_owned() else { return };
+        tokio::spawn(async move {
+            self.connection(stream, Some(Arc::new(caller)), drain).await;
+            drop(place);
+        });
     }
 
     async fn connection(
         self: Arc<Self>,
-        stream: TcpStream,
-        tls: TlsAcceptor,
+        stream: TlsStream<TcpStream>,
+        caller: Option<Arc<Caller>>,
         mut drain: watch::Receiver<()>,
     ) {
-        let _ = stream.set_nodelay(true);
-        let Ok(Ok(stream)) = timeout(HANDSHAKE, tls.accept(stream)).await else { return };
-        let caller = caller(&stream).map(Arc::new);
+        let streams = if caller.is_some() { MAX_STREAMS } else { ANONYMOUS_STREAMS };
         let service = service_fn(move |request| {
             let (server, caller) = (self.clone(), caller.clone());
             async move { Ok::<_, std::convert::Infallible>(server.answer(caller.as_deref(), request).await) }
         });
         let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
-            .max_concurrent_streams(MAX_STREAMS)
+            .max_concurrent_streams(streams)
             .initial_stream_window_size(64 * 1024)
             .initial_connection_window_size(256 * 1024)
             .max_frame_size(16 * 1024)
@@ -112,7 +137,7 @@ impl Server {
             return respond::bare(StatusCode::METHOD_NOT_ALLOWED);
         }
         match (request.uri().path(), caller) {
-            (ENROL_PATH, _) => match read::<Enrol>(request).await {
+            (ENROL_PATH, _) => match read::<Enrol>(request, MAX_ENROL_BYTES).await {
                 Ok(enrol) => {
                     let outcome = self.enrolment.enrol(enrol).await;
                     self.metrics.enrolled(&outcome);
@@ -121,7 +146,7 @@ impl Server {
                 }
                 Err(status) => respond::bare(status),
             },
-            (ASK_PATH, Some(caller)) => match read::<Ask>(request).await {
+            (ASK_PATH, Some(caller)) => match read::<Ask>(request, MAX_BODY_BYTES).await {
                 Ok(ask) => {
                     let outcome = self.resolver.ask(caller, ask, arrived).await;
                     self.metrics.asked(&outcome, arrived.elapsed());
@@ -129,7 +154,7 @@ impl Server {
                 }
                 Err(status) => respond::bare(status),
             },
-            (RENEW_PATH, Some(caller)) => match read::<Renew>(request).await {
+            (RENEW_PATH, Some(caller)) => match read::<Renew>(request, MAX_BODY_BYTES).await {
                 Ok(renew) => {
                     let answer = self.resolver.renew(caller, renew).await;
                     self.metrics.renewed(&answer);
@@ -149,8 +174,8 @@ fn caller(stream: &TlsStream<TcpStream>) -> Option<Caller> {
 }
 
 /// Reads one message; what is too long, too slow or not understood is the sender's fault.
-async fn read<M: DeserializeOwned>(request: Request<Incoming>) -> Result<M, StatusCode> {
-    let body = Limited::new(request.into_body(), MAX_BODY_BYTES).collect();
+async fn read<M: DeserializeOwned>(request: Request<Incoming>, most: usize) -> Result<M, StatusCode> {
+    let body = Limited::new(request.into_body(), most).collect();
     let body: Bytes = match timeout(BODY, body).await {
         Ok(Ok(body)) => body.to_bytes(),
         Ok(Err(_)) => return Err(StatusCode::PAYLOAD_TOO_LARGE),
