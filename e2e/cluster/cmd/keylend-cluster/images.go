@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strconv"
 
 	"keylend.dev/e2e/cluster/internal/image"
 )
@@ -28,6 +29,11 @@ func images(settings settings, arguments []string) error {
 	binary := command.String("binary", "", "static `program` that the image runs")
 	entrypoint := command.String("entrypoint", "", "`path` of the program in the image (/ and its own name)")
 	command.StringVar(&spec.User, "user", "65532", "`number` of the user it runs as")
+	var mode int64
+	command.Func("mode", "octal `mode` of the program; with 0111 nobody who runs it can read it (as the source has it)", func(text string) (err error) {
+		mode, err = strconv.ParseInt(text, 8, 16)
+		return err
+	})
 	command.Func("file", "another file, `SOURCE:DESTINATION` (may be repeated)", func(text string) error {
 		file, err := image.ParseFile(text)
 		extra = append(extra, file)
@@ -43,7 +49,7 @@ func images(settings settings, arguments []string) error {
 	if *entrypoint == "" {
 		*entrypoint = "/" + filepath.Base(*binary)
 	}
-	program := image.File{Source: *binary, Destination: *entrypoint}
+	program := image.File{Source: *binary, Destination: *entrypoint, Mode: mode}
 	spec.Reference, spec.Files = *reference, append([]image.File{program}, extra...)
 	built, err := image.Build(spec)
 	if err != nil {

@@ -19,10 +19,11 @@ import (
 	"strings"
 )
 
-// File is one file of an image. It is readable by all, and executable by all where its source is by anyone.
+// File is one file of an image. Without a Mode it is readable by all, and executable by all where its source is by anyone.
 type File struct {
 	Source      string
 	Destination string
+	Mode        int64
 }
 
 // Spec is what an image is made of. The first file is what runs.
@@ -142,9 +143,13 @@ func layerOf(files []File) ([]byte, error) {
 			return nil, fmt.Errorf("reading image file: %w", err)
 		}
 		name := file.Destination[1:]
-		contents[name], modes[name] = content, 0o644
-		if status.Mode()&0o111 != 0 {
+		contents[name], modes[name] = content, file.Mode
+		switch {
+		case file.Mode != 0:
+		case status.Mode()&0o111 != 0:
 			modes[name] = 0o755
+		default:
+			modes[name] = 0o644
 		}
 		for folder := path.Dir(name); folder != "."; folder = path.Dir(folder) {
 			contents[folder+"/"], modes[folder+"/"] = nil, 0o755

@@ -1,6 +1,8 @@
 package image
 
 import (
+	"archive/tar"
+	"bytes"
 	"os"
 	"path/filepath"
 	"testing"
@@ -31,7 +33,7 @@ func TestTheSameBytesMakeTheSameImage(t *testing.T) {
 		if err := os.Chtimes(source, written, written); err != nil {
 			t.Fatal(err)
 		}
-		image, err := Build(Spec{Reference: "it:test", Files: []File{{source, "/bin/program"}}, User: "65532"})
+		image, err := Build(Spec{Reference: "it:test", Files: []File{{Source: source, Destination: "/bin/program"}}, User: "65532"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -48,8 +50,28 @@ func TestTheSameBytesMakeTheSameImage(t *testing.T) {
 
 func TestAFileWithoutAnAbsolutePlaceIsRefused(t *testing.T) {
 	for _, place := range []string{"", "program", "/a/../b", "/a//b", "/a/"} {
-		if _, err := Build(Spec{Files: []File{{os.Args[0], place}}}); err == nil {
+		if _, err := Build(Spec{Files: []File{{Source: os.Args[0], Destination: place}}}); err == nil {
 			t.Errorf("%q was taken", place)
+		}
+	}
+}
+
+func TestAProgramCanBeOneThatNobodyReads(t *testing.T) {
+	source := filepath.Join(t.TempDir(), "program")
+	if err := os.WriteFile(source, []byte("program"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for mode, expected := range map[int64]int64{0: 0o755, 0o111: 0o111} {
+		layer, err := layerOf([]File{{Source: source, Destination: "/program", Mode: mode}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		header, err := tar.NewReader(bytes.NewReader(layer)).Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if header.Mode != expected || header.Uid != 0 {
+			t.Errorf("mode %o: %o of user %d", mode, header.Mode, header.Uid)
 		}
 	}
 }
