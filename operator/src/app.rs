@@ -265,6 +265,14 @@ impl Signals {
     }
 }
 
+/// The client for everything that is no decision.
+///
+/// # Errors
+/// [`Fault`] if there is no cluster to connect to.
+pub async fn client() -> Result<Client, Fault> {
+    clients().await.map(|(ordinary, _)| ordinary)
+}
+
 async fn listen(address: SocketAddr) -> Result<TcpListener, Fault> {
     TcpListener::bind(address).await.map_err(|e| Fault::new("opening a listener", e))
 }

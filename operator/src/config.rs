@@ -23,6 +23,8 @@ pub struct Arguments {
 pub enum Command {
     /// Run one replica until SIGTERM.
     Run(Config),
+    /// Take our finalizers off every object, after Keylend was uninstalled.
+    Lift,
 }
 
 /// How one replica runs. Everything that other parts rely on is fixed and not in here.
@@ -71,7 +73,9 @@ mod tests {
     fn the_chart_s_arguments_are_understood() {
         let arguments =
             ["keylend-operator", "run", "--sidecar-image=s", "--replica=r", "--audit-minimum-retention=168h"];
-        let Command::Run(config) = Arguments::try_parse_from(arguments).unwrap().command;
+        let Command::Run(config) = Arguments::try_parse_from(arguments).unwrap().command else { panic!() };
+        let lift = Arguments::try_parse_from(["keylend-operator", "lift"]).unwrap().command;
+        assert!(matches!(lift, Command::Lift));
         assert_eq!(config.audit_minimum_retention, SignedDuration::from_hours(168));
         assert!(duration("-1h").is_err());
         assert!(duration("soon").is_err());

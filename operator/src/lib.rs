@@ -13,6 +13,7 @@ pub mod fault;
 pub mod freshness;
 pub mod intake;
 pub mod keys;
+pub mod lift;
 pub mod metrics;
 pub mod places;
 pub mod policies;

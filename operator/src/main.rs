@@ -4,8 +4,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use keylend_operator::{
-    app::App,
+    app::{self, App},
     config::{Arguments, Command},
+    lift,
 };
 use zeroizing_alloc::ZeroAlloc;
 
@@ -14,13 +15,19 @@ use zeroizing_alloc::ZeroAlloc;
 static ALLOCATOR: ZeroAlloc<std::alloc::System> = ZeroAlloc(std::alloc::System);
 
 fn main() -> ExitCode {
-    let Command::Run(config) = Arguments::parse().command;
-    keylend_operator::app::prepare_process();
+    let command = Arguments::parse().command;
+    app::prepare_process();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return complain("starting the runtime", &error),
     };
-    match runtime.block_on(async { App::build(config).await?.run().await }) {
+    let outcome = runtime.block_on(async {
+        match command {
+            Command::Run(config) => App::build(config).await?.run().await,
+            Command::Lift => lift::lift(&app::client().await?).await,
+        }
+    });
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => complain("the operator stopped", &fault),
     }

@@ -1,0 +1,102 @@
+//! Takes our finalizers off, once Keylend is uninstalled: nobody would do so afterwards, and namespaces could never go.
+//!
+//! Revokes nothing and removes no value: who installs again finds everything as it was. Runs when the operator's rights
+//! are gone already, so that no replica puts a finalizer back.
+
+use std::{fmt::Debug, time::Duration};
+
+use keylend_crds::{ENVELOPE_FINALIZER, STOP_FINALIZER, Secret, SecretShare};
+use kube::{Api, Client, Resource, api::ListParams, core::PartialObjectMeta};
+
+use crate::{
+    controllers::apply::{Outcome, drop_finalizer, has_finalizer},
+    fault::Fault,
+};
+
+const PAGE: u32 = 100;
+/// An object that moves on between read and write is read again so often.
+const PASSES: u32 = 10;
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Lifts the finalizers of every secret and share.
+///
+/// # Errors
+/// [`Fault`] if the API server does not answer, or an object would not stand still.
+pub async fn lift(client: &Client) -> Result<(), Fault> {
+    lift_each(Api::<PartialObjectMeta<SecretShare>>::all(client.clone()), client, STOP_FINALIZER).await?;
+    lift_each(Api::<PartialObjectMeta<Secret>>::all(client.clone()), client, ENVELOPE_FINALIZER).await
+}
+
+async fn lift_each<K>(
+    objects: Api<PartialObjectMeta<K>>,
+    client: &Client,
+    finalizer: &str,
+) -> Result<(), Fault>
+where
+    K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope> + Clone + Debug,
+{
+    for _ in 0..PASSES {
+        if pass(&objects, client, finalizer).await.map_err(|error| Fault::new("lifting finalizers", error))? {
+            return Ok(());
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    Err(Fault::new("lifting finalizers", "an object changed all the time"))
+}
+
+/// Looks at every object once; whether none carries the finalizer any more.
+async fn pass<K>(
+    objects: &Api<PartialObjectMeta<K>>,
+    client: &Client,
+    finalizer: &str,
+) -> Result<bool, kube::Error>
+where
+    K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope> + Clone + Debug,
+{
+    let (mut done, mut page) = (true, ListParams::default().limit(PAGE));
+    loop {
+        let list = match objects.list(&page).await {
+            Ok(list) => list,
+            // The definitions were uninstalled as well, and every object with them.
+            Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(true),
+            Err(error) => return Err(error),
+        };
+        for object in list.items.iter().filter(|object| has_finalizer(*object, finalizer)) {
+            let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
+            let within = Api::<PartialObjectMeta<K>>::namespaced(client.clone(), namespace);
+            done &= drop_finalizer(&within, object, finalizer).await? == Outcome::Written;
+        }
+        match list.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => page = page.continue_token(&token),
+            None => return Ok(done),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::fake_api::FakeApi;
+
+    #[tokio::test]
+    async fn only_our_finalizers_go_and_what_waited_for_them_goes_with_them() {
+        let api = FakeApi::default();
+        let path = |plural: &str, name: &str| {
+            format!("/apis/keylend.dev/v1alpha1/namespaces/payments/{plural}/{name}")
+        };
+        let share = path("secretshares", "partner");
+        let (live, deleted) = (path("keylendsecrets", "live"), path("keylendsecrets", "deleted"));
+        let object = |name: &str, finalizers: &[&str]| json!({"metadata": {"name": name, "namespace": "payments", "finalizers": finalizers}, "spec": {}});
+        api.set(&share, object("partner", &[STOP_FINALIZER, "another/one"]));
+        api.set(&live, object("live", &[ENVELOPE_FINALIZER]));
+        let mut going = object("deleted", &[ENVELOPE_FINALIZER]);
+        going["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        api.set(&deleted, going);
+        lift(&api.client()).await.unwrap();
+        assert_eq!(api.object(&share).unwrap()["metadata"]["finalizers"], json!(["another/one"]));
+        assert_eq!(api.object(&live).unwrap()["metadata"]["finalizers"], json!([]));
+        assert_eq!(api.object(&deleted), None);
+    }
+}
