@@ -71,6 +71,8 @@
 //	grep-canary DIR|FILE|- (same needle flags)              both: JSON report; exit 0 none, 3 found, 1 nothing was read
 //	fingerprint, spell (same needle flags)                  JSON for /memory and /files; every spelling of the value
 //	hold                                                    keeps standard input in memory: mem-scan's positive control
+//	enrol HOST:PORT                                         a token from standard input with a key of its own: the answer
+//	idle HOST:PORT                                          how long a stranger's HTTP/2 connection lasts, how many streams
 //	exit N   true   sleep 10s|inf   wait-url URL [--timeout 1m] [--expect STATUS]
 package main
 
@@ -100,6 +102,8 @@ var applets = map[string]func(args []string) int{
 	"fingerprint":  fingerprint,
 	"spell":        spell,
 	"hold":         hold,
+	"enrol":        orFail(enrol),
+	"idle":         orFail(idle),
 	"exit":         exitWith,
 	"true":         func([]string) int { return 0 },
 	"sleep":        sleepFor,

@@ -22,7 +22,7 @@ pub struct Arguments {
 #[derive(Subcommand, Debug)]
 pub enum Command {
     /// Run one replica until SIGTERM.
-    Run(Config),
+    Run(Box<Config>),
     /// Take our finalizers off every object, after Keylend was uninstalled.
     Lift,
 }

@@ -126,9 +126,14 @@ impl State {
             });
             label && field
         };
-        let within = format!("{path}/");
-        let items =
-            self.objects.iter().filter(|(path, _)| path.starts_with(&within)).map(|(_, object)| object);
+        let within = |item: &str| {
+            // A list of every namespace leaves the namespace out.
+            let (group, plural) = path.rsplit_once('/').unwrap();
+            let rest = item.strip_prefix(group).and_then(|rest| rest.strip_prefix("/namespaces/"));
+            let anywhere = rest.is_some_and(|rest| rest.split('/').nth(1) == Some(plural));
+            anywhere || item.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'))
+        };
+        let items = self.objects.iter().filter(|(path, _)| within(path)).map(|(_, object)| object);
         let items: Vec<&Value> = items.filter(chosen).collect();
         (StatusCode::OK, json!({ "metadata": {}, "items": items }))
     }

@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     };
     let outcome = runtime.block_on(async {
         match command {
-            Command::Run(config) => App::build(config).await?.run().await,
+            Command::Run(config) => App::build(*config).await?.run().await,
             Command::Lift => lift::lift(&app::client().await?).await,
         }
     });
