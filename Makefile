@@ -12,7 +12,7 @@ CARGO_DENY_VERSION := 0.20.2
 CARGO_FUZZ_VERSION := 0.13.2
 SECONDS ?= 10
 
-.PHONY: help check test test-fast test-cluster demo fuzz generate programs tools
+.PHONY: help check test test-fast test-cluster demo benchmark fuzz generate programs tools
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -44,6 +44,9 @@ fuzz: ## Run each fuzz target for SECONDS (10)
 	@$(TOOLS)/bin/cargo-fuzz --version 2>/dev/null | grep -qF $(CARGO_FUZZ_VERSION) || \
 		cargo install --quiet --locked cargo-fuzz --version $(CARGO_FUZZ_VERSION) --root $(TOOLS)
 	PATH=$(TOOLS)/bin:$$PATH scripts/fuzz $(SECONDS)
+
+benchmark: programs cluster-tools ## What a call costs, beside nginx and beside the direct call; sizes, memory, start (NAME, KEEP=1)
+	scripts/benchmark
 
 programs: cluster-packages ## Build the static programs that the images hold
 	RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --target $(HOST) \
