@@ -4,6 +4,9 @@ use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _};
 
 use crate::run::{Run, keylend};
 
+/// What calls in a cluster are held to as well.
+const TABLE: &str = include_str!("../../../contract/testdata/domain_lock.tsv");
+
 fn lock_test(domains: &[&str], hosts: &[&str]) -> Run {
     let mut arguments = vec!["lock", "test"];
     for domain in domains {
@@ -81,4 +84,22 @@ fn programs_read_json() {
         serde_json::json!({"host": "x", "permitted": false, "code": "host_not_a_name"}),
     ];
     assert_eq!((run.code, lines.as_slice()), (1, expected.as_slice()));
+}
+
+#[test]
+fn the_verdicts_are_those_of_calls_in_a_cluster() {
+    let mut permitted = 0;
+    for line in TABLE.lines().filter(|line| !line.starts_with('#')) {
+        let columns: Vec<_> = line.split('\t').collect();
+        let [domains, host, verdict] = columns[..] else { panic!("three columns: {line}") };
+        let run = lock_test(&domains.split(' ').collect::<Vec<_>>(), &[host]);
+        let expected = match verdict {
+            "permitted" => (0, format!("permitted\t{host}\n")),
+            "invalid" => (2, String::new()),
+            code => (1, format!("refused\t{host}\t{code}\n")),
+        };
+        permitted += usize::from(verdict == "permitted");
+        assert_eq!((run.code, run.stdout), expected, "{line}");
+    }
+    assert!(permitted > 3);
 }

@@ -262,6 +262,29 @@ fn each_missing_condition_is_refused_by_its_code() {
 }
 
 #[test]
+fn hosts_are_decided_by_the_table_that_lock_test_is_held_to() {
+    let table = include_str!("../../../../contract/testdata/domain_lock.tsv");
+    let mut rows = 0;
+    for line in table.lines().filter(|line| !line.starts_with('#')) {
+        let columns: Vec<_> = line.split('\t').collect();
+        let [domains, host, verdict] = columns[..] else { panic!("three columns: {line}") };
+        let mut scenario = Scenario::complete();
+        scenario.route.as_mut().unwrap().spec.upstream = format!("https://{host}");
+        let policy = &mut scenario.share.as_mut().unwrap().spec.use_policy;
+        policy.domains = domains.split(' ').map(str::to_owned).collect();
+        let code = match verdict {
+            "permitted" => None,
+            "host_not_a_name" => Some("route_invalid"),
+            "host_not_approved" | "invalid" => Some("host_not_approved"),
+            other => panic!("no such verdict: {other}"),
+        };
+        assert_eq!(scenario.decide().err().map(|refusal| refusal.code()), code, "{line}");
+        rows += 1;
+    }
+    assert!(rows > 40);
+}
+
+#[test]
 fn an_unset_environment_spells_the_secret_and_the_environment_as_the_route_does() {
     let mut scenario = Scenario::complete();
     scenario.secret.as_mut().unwrap().status = None;
