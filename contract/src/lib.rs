@@ -17,6 +17,7 @@
 //! | [`hexadecimal`] | how digests and identifiers are written |
 //! | [`refusal`] | every way to say no |
 //! | [`wire`] | the messages between sidecar and operator |
+//! | [`veil`] | what covers their answers within TLS, and its key |
 
 pub mod address;
 pub mod blob;
@@ -31,4 +32,5 @@ pub mod plaintext;
 pub mod refusal;
 pub mod template;
 pub mod upstream;
+pub mod veil;
 pub mod wire;

@@ -6,7 +6,8 @@
 //! u32 length | message (JSON) | u16 count | count x (u32 length | value)        integers big-endian
 //! ```
 //!
-//! Each request is one HTTP/2 POST. Every request names [`WIRE_VERSION`]; the operator speaks that and the one before.
+//! Each request is one HTTP/2 POST, and the body of its answer is under the connection's [veil](crate::veil). Every request
+//! names [`WIRE_VERSION`]; the operator speaks that and the one before.
 //! Unknown versions, fields and tags are refused: what is not understood may have been a condition.
 //! `/v1/control`, the messages `stop` and `stopped` and the acknowledgement `aborted` are reserved for telling sidecars
 //! of a stop before their renewals do.

@@ -1,63 +1,204 @@
-//! Promise 1, never seen: the upstream gets the value, the app gets it back from nowhere.
+//! Promise 1, never seen: the upstream gets the value, and it is nowhere else. A canary shows that each scan finds.
 
-use keylend_e2e::{App, Stage};
+use std::thread;
+
+use keylend_e2e::{App, Call, Kubectl, Needle, Pod, Stage, app, eventually, node, pod};
+use serde_json::json;
 
 const VALUE: &str = "kl-test-4f1c9a7be2d05836";
-const ENCODINGS: [&str; 4] =
-    ["a2wtdGVzdC00ZjFj", "6b6c2d746573742d34663163", "kl%2dtest%2d4f1c", "4f1c9a7be2d05836"];
-
-fn shows_the_value(text: &str) -> bool {
-    let lower = text.to_lowercase();
-    text.contains(VALUE)
-        || ENCODINGS.iter().any(|spelling| text.contains(spelling) || lower.contains(spelling))
-}
+const CANARY: &str = "kl-test-canary-71b0e94c";
+const NOWHERE: [String; 0] = [];
 
 #[test]
-fn the_upstream_receives_the_value_and_the_app_sees_it_nowhere() {
+fn the_upstream_receives_the_value_and_the_app_gets_it_back_in_no_spelling_however_it_is_cut() {
     let stage = Stage::set("use", VALUE);
     let app = stage.app();
     stage.wait_until_injected(&app);
-    received_by_the_upstream(&stage);
-    echoes_are_masked(&app);
-    nothing_in_what_kubectl_shows(&stage);
+    received_by_the_upstream(&stage, &app);
+    what_the_app_sends_itself_comes_back(&app);
+
+    let needle = Needle::new(VALUE);
+    let spellings = needle.spellings().join(",");
+    let everywhere = format!("in=headers,body,trailers,reason&enc={spellings}");
+    let few = "in=headers,body,trailers,reason&enc=raw,base64-std-1";
+    let whole = app_gets(&app, &[format!("{everywhere}&by=hand")]);
+    assert!(whole[0].body.starts_with(&format!("raw: {}\n", "*".repeat(VALUE.len()))), "{:?}", whole[0]);
+    assert!(
+        whole[0].trailers.to_string().contains("***") && whole[0].reason.contains("***"),
+        "{:?}",
+        whole[0]
+    );
+
+    let mut queries = vec![format!("{everywhere}&length=known"), format!("enc={spellings}&split=5")];
+    queries.extend([1, 2, 3, 7, 64].map(|size| format!("{everywhere}&by=hand&split={size}")));
+    // Two pieces, parted at each byte of the answer as it is on the wire, the head included.
+    queries.extend((1..answer_length(&app, few)).map(|at| format!("{few}&by=hand&at={at}")));
+    let replies: Vec<u8> = app_gets(&app, &queries).iter().flat_map(shown).collect();
+    assert_eq!(needle.in_bytes(&replies), NOWHERE);
+    every_call_echoed(&stage);
+}
+
+#[test]
+fn the_value_is_nowhere_in_the_cluster_and_not_in_memory_after_the_last_call() {
+    let stage = Stage::set("nowhere", VALUE);
+    let app = stage.app();
+    stage.wait_until_injected(&app);
+    let (needle, canary) = (Needle::new(VALUE), Needle::new(CANARY));
+    not_in_the_sidecars_or_operators_memory(&stage, &app, &needle);
+    not_in_the_apps_environment_files_and_memory(&app, &needle, &canary);
+    plant(&stage, &canary);
+    let paths = node::paths();
+    let events = Kubectl::admin("default").run(&["get", "events", "--all-namespaces", "--output=json"]);
+    for (source, bytes) in [("events", events.expect_ok().into_bytes()), ("etcd", node::etcd())] {
+        assert_ne!(canary.in_bytes(&bytes), NOWHERE, "{source}: the canary is found");
+        assert_eq!(needle.in_bytes(&bytes), NOWHERE, "{source}");
+    }
+    assert_ne!(canary.under(&paths.pod_logs), NOWHERE, "the canary is found");
+    assert_eq!(needle.under(&paths.pod_logs), NOWHERE, "logs of all containers");
+    assert_ne!(Needle::new("kube-apiserver").under(&paths.logs), NOWHERE, "the node's own logs are read");
+    assert_eq!(needle.under(&paths.logs), NOWHERE, "the node's own logs");
+    // Nobody can plant anything in these two: what is known to be there is found instead.
+    let call = app.call("/stripe/ok");
+    assert_ne!(Needle::new(&call.trace_id).under(&paths.volumes), NOWHERE, "the audit has the call's row");
+    assert_eq!(needle.under(&paths.volumes), NOWHERE, "audit");
+    for metrics in operators().iter().map(metrics_of) {
+        assert_ne!(Needle::new("keylend_").in_bytes(metrics.as_bytes()), NOWHERE, "{metrics}");
+        assert_eq!(needle.in_bytes(metrics.as_bytes()), NOWHERE, "metrics");
+    }
 }
 
 /// The positive control: without it, seeing nothing would prove nothing.
-fn received_by_the_upstream(stage: &Stage) {
-    let expectation = serde_json::json!({"authorization": format!("Bearer {VALUE}")});
-    keylend_e2e::app::post(&format!("{}/expect", stage.upstream().control()), &expectation);
-    let authorized = stage.app().call("/stripe/v1/charges");
+fn received_by_the_upstream(stage: &Stage, caller: &App) {
+    let expectation = json!({"authorization": format!("Bearer {VALUE}")});
+    app::post(&format!("{}/expect", stage.upstream().control()), &expectation);
+    let authorized = caller.call("/stripe/v1/charges");
     assert_eq!(authorized.status, 200, "{authorized:?}");
+}
+
+fn what_the_app_sends_itself_comes_back(app: &App) {
+    let wish = json!({
+        "url": "/stripe/echo", "include_body": true, "include_headers": true, "headers": {"X-Own": CANARY},
+    });
+    let replies: Vec<u8> = app.run(&wish).iter().flat_map(shown).collect();
+    assert_ne!(Needle::new(CANARY).in_bytes(&replies), NOWHERE, "the canary is found");
+    assert_eq!(Needle::new(VALUE).in_bytes(&replies), NOWHERE);
+}
+
+/// All that an app sees of a reply.
+fn shown(call: &Call) -> Vec<u8> {
+    format!("{}\n{}\n{}\n{}\n", call.reason, call.headers, call.trailers, call.body).into()
+}
+
+/// What the app gets for each query, four calls at a time; every one of them is answered in full.
+fn app_gets(app: &App, queries: &[String]) -> Vec<Call> {
+    let call = |query: &String| {
+        let url = format!("/stripe/echo-encoded?{query}");
+        let wish = json!({"url": url, "include_body": true, "include_headers": true});
+        app.run(&wish).pop().unwrap_or_default()
+    };
+    let replies: Vec<Call> = thread::scope(|scope| {
+        let workers: Vec<_> = queries
+            .chunks(queries.len().div_ceil(4))
+            .map(|some| scope.spawn(move || some.iter().map(call).collect::<Vec<_>>()))
+            .collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap_or_default()).collect()
+    });
+    assert_eq!(replies.len(), queries.len());
+    for (reply, query) in replies.iter().zip(queries) {
+        assert!(reply.status == 200 && reply.error.is_empty(), "{query}: {reply:?}");
+    }
+    replies
+}
+
+/// At least as long as the answer is on the wire.
+fn answer_length(app: &App, query: &str) -> usize {
+    let replies = app_gets(app, &[format!("{query}&by=hand")]);
+    let framing =
+        "HTTP/1.1 \r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n1000\r\n\r\n0\r\n\r\n".len();
+    shown(&replies[0]).len() + framing
+}
+
+fn every_call_echoed(stage: &Stage) {
     let hits = stage.upstream().hits();
-    assert!(hits.iter().any(|hit| hit["authorization"]["expected"] == true), "{hits:?}");
-}
-
-fn echoes_are_masked(app: &App) {
-    let echo = app.call("/stripe/echo");
-    assert_eq!(echo.status, 200, "{echo:?}");
-    assert!(echo.body.to_lowercase().contains("authorization"), "the upstream echoes: {}", echo.body);
-    assert!(!shows_the_value(&echo.body), "{}", echo.body);
-    for split in ["", "&split=1", "&split=7"] {
-        let encoded = app.call(&format!("/stripe/echo-encoded?in=headers,body,trailers{split}"));
-        assert_eq!(encoded.status, 200, "{encoded:?}");
-        assert!(!shows_the_value(&encoded.body), "{split}: {}", encoded.body);
+    let echoes: Vec<_> = hits
+        .iter()
+        .filter(|hit| hit["target"].as_str().is_some_and(|target| target.starts_with("/echo-encoded")))
+        .collect();
+    assert!(echoes.len() > 500, "{}", echoes.len());
+    for hit in echoes {
+        assert!(hit["authorization"]["expected"] == true && hit["echoed"].as_u64() > Some(0), "{hit}");
     }
 }
 
-fn nothing_in_what_kubectl_shows(stage: &Stage) {
-    let everything =
-        ["keylendsecrets,secretshares,keylendroutes,pods,events,secrets,configmaps", "--output", "yaml"];
-    for kubectl in [&stage.owner, &stage.recipient] {
-        let shown = kubectl.run(&[&["get"], &everything[..]].concat()).expect_ok();
-        assert!(shown.contains("stripe-api-key"), "something is shown at all");
-        assert!(!shows_the_value(&shown));
+fn not_in_the_sidecars_or_operators_memory(stage: &Stage, app: &App, needle: &Needle) {
+    let process =
+        |pods: &[Pod], name: &str| pods.iter().map(|pod| pod.container(name).pid).collect::<Vec<_>>();
+    let operators = process(&operators(), "operator");
+    let sidecar = process(&stage.recipient.pods("app=checkout"), "keylend-sidecar")[0];
+
+    let streaming = thread::spawn({
+        let app = app.clone();
+        move || app.run(&json!({"url": "/stripe/stream?every=50ms&for=3s"}))
+    });
+    eventually(|| match stage.upstream().hits().last() {
+        Some(hit) if hit["target"].as_str().is_some_and(|target| target.starts_with("/stream")) => Ok(()),
+        last => Err(format!("{last:?}")),
+    });
+    assert_ne!(needle.in_process(sidecar), NOWHERE, "while a call is open its value is there, and found");
+    assert_eq!(streaming.join().map(|calls| calls[0].status).ok(), Some(200));
+
+    stage.put(VALUE);
+    let calls = json!({"url": "/stripe/echo", "count": 200, "concurrency": 10});
+    assert!(app.run(&calls).iter().all(|call| call.status == 200));
+    let spellings = needle.spellings().join(",");
+    assert_eq!(app.call(&format!("/stripe/echo-encoded?enc={spellings}")).status, 200);
+    assert_eq!(needle.in_process(sidecar), NOWHERE, "the sidecar");
+    assert_eq!(operators.len(), 2);
+    for operator in operators {
+        assert_eq!(needle.in_process(operator), NOWHERE, "the operator");
+        let route = Needle::new(&format!("https://{}", stage.host));
+        assert_ne!(route.in_process(operator), NOWHERE, "what it watches is found on its heap");
     }
-    let operator = keylend_e2e::Kubectl::admin("keylend-system");
-    let pods = ["logs", "--selector", "app.kubernetes.io/name=keylend", "--tail=-1", "--prefix"];
-    let logs = operator.run(&pods).expect_ok();
-    assert!(logs.contains("\"kind\":\"intent\""), "the audit rows are mirrored");
-    assert!(!shows_the_value(&logs));
-    let sidecar =
-        stage.recipient.run(&["logs", "deployment/checkout", "--container", "keylend-sidecar"]).expect_ok();
-    assert!(!shows_the_value(&sidecar));
+}
+
+fn not_in_the_apps_environment_files_and_memory(caller: &App, needle: &Needle, canary: &Needle) {
+    let environment = app::get(&format!("{}/environ", caller.control())).unwrap_or_default().to_string();
+    assert_ne!(
+        Needle::new("http://127.0.0.1:7180").in_bytes(environment.as_bytes()),
+        NOWHERE,
+        "{environment}"
+    );
+    assert_eq!(needle.in_bytes(environment.as_bytes()), NOWHERE, "environment");
+
+    let plant = |wish| app::post(&format!("{}/plant", caller.control()), &wish);
+    plant(json!({"base64": canary.base64()}));
+    plant(json!({"base64": canary.base64(), "path": "/dev/shm/canary"}));
+    assert_ne!(canary.in_memory_of(caller), NOWHERE, "the canary is found");
+    assert_eq!(needle.in_memory_of(caller), NOWHERE, "memory");
+    assert_ne!(canary.in_files_of(caller, "/dev/shm"), NOWHERE, "the canary is found");
+    for root in ["/", "/dev/shm"] {
+        assert_eq!(needle.in_files_of(caller, root), NOWHERE, "files under {root}");
+    }
+}
+
+/// Puts the canary into a log, an event, and etcd.
+fn plant(stage: &Stage, canary: &Needle) {
+    let says = pod::plain("canary", "default", &["spell", "--needle-base64", canary.base64()]);
+    stage.upstream_namespace.apply(&says.to_string()).expect_ok();
+    let event = json!({
+        "apiVersion": "v1", "kind": "Event", "metadata": {"generateName": "canary-"},
+        "involvedObject": {"kind": "Pod", "namespace": "stripe-nowhere", "name": "canary"},
+        "type": "Normal", "reason": "Canary", "message": CANARY,
+    });
+    stage.upstream_namespace.run_with_input(&["create", "--filename", "-"], &event.to_string()).expect_ok();
+    let said = "--for=jsonpath={.status.phase}=Succeeded";
+    stage.upstream_namespace.run(&["wait", "pod/canary", said, "--timeout=30s"]).expect_ok();
+}
+
+fn operators() -> Vec<Pod> {
+    Kubectl::admin("keylend-system").pods("app.kubernetes.io/name=keylend")
+}
+
+fn metrics_of(operator: &Pod) -> String {
+    app::text(&format!("http://{}:9090/metrics", operator.address)).unwrap_or_else(|error| error)
 }

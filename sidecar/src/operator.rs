@@ -96,6 +96,8 @@ fn permission(mut granted: Granted, values: Vec<Plaintext>, sent: Instant) -> Re
 fn unanswered(error: PostError) -> Failure {
     match error {
         PostError::Unprocessed | PostError::Lost(_) => Refusal::OperatorUnreachable.into(),
-        PostError::Status(_) | PostError::TooLong => Fault::new("asking the operator", error).into(),
+        PostError::Status(_) | PostError::TooLong | PostError::Covered(_) => {
+            Fault::new("asking the operator", error).into()
+        }
     }
 }

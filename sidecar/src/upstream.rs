@@ -10,6 +10,7 @@ mod destination;
 mod dial;
 mod pool;
 mod tls;
+mod wiping;
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -63,7 +64,8 @@ impl Upstreams {
     }
 
     /// Takes a connection back for the next call: until `held`, the end of the hold it was used under, and no longer than
-    /// its peer has `patience`. Only one that is exactly between two messages may come here.
+    /// its peer has `patience`. Only one that is exactly between two messages may come here; what its TLS still has of the
+    /// last one is wiped.
     pub fn keep(&self, connection: Connection, held: Instant, patience: Option<Duration>) {
         let until = patience.map_or(held, |patience| held.min(Instant::now() + patience));
         self.pool().put(connection, until);

@@ -1,12 +1,14 @@
 //! Refusal or fault to response: the only place where the two meet HTTP.
 //!
-//! A refusal is an answer like any other and travels as a message; only a fault is an error of HTTP, and says nothing.
+//! A refusal is an answer like any other and travels as a message, under the connection's veil; only a fault is an error
+//! of HTTP, and says nothing.
 
 use bytes::Bytes;
 use http::{Response, StatusCode, header};
 use http_body_util::Full;
 use keylend_contract::{
     plaintext::Plaintext,
+    veil::Veil,
     wire::{self, Answer, EnrolAnswer, Granted, RenewAnswer},
 };
 use serde::Serialize;
@@ -18,28 +20,28 @@ pub type Reply = Response<Full<Bytes>>;
 
 /// The answer to an ask.
 #[must_use]
-pub fn answer(outcome: Result<(Granted, Vec<Plaintext>), Failure>) -> Reply {
+pub fn answer(outcome: Result<(Granted, Vec<Plaintext>), Failure>, veil: &Veil) -> Reply {
     match outcome {
-        Ok((granted, values)) => message(&Answer::Granted(Box::new(granted)), &values),
-        Err(Failure::Refused(refusal)) => message(&Answer::Refused(refusal), &[]),
+        Ok((granted, values)) => message(&Answer::Granted(Box::new(granted)), &values, veil),
+        Err(Failure::Refused(refusal)) => message(&Answer::Refused(refusal), &[], veil),
         Err(Failure::Broke(fault)) => broke(&fault),
     }
 }
 
 /// The answer to an enrolment.
 #[must_use]
-pub fn enrolment(outcome: Result<EnrolAnswer, Failure>) -> Reply {
+pub fn enrolment(outcome: Result<EnrolAnswer, Failure>, veil: &Veil) -> Reply {
     match outcome {
-        Ok(enrolled) => message(&enrolled, &[]),
-        Err(Failure::Refused(refusal)) => message(&EnrolAnswer::Refused(refusal), &[]),
+        Ok(enrolled) => message(&enrolled, &[], veil),
+        Err(Failure::Refused(refusal)) => message(&EnrolAnswer::Refused(refusal), &[], veil),
         Err(Failure::Broke(fault)) => broke(&fault),
     }
 }
 
 /// The answer to a renewal.
 #[must_use]
-pub fn renewal(answer: &RenewAnswer) -> Reply {
-    message(answer, &[])
+pub fn renewal(answer: &RenewAnswer, veil: &Veil) -> Reply {
+    message(answer, &[], veil)
 }
 
 /// A status without a body.
@@ -50,15 +52,17 @@ pub fn bare(status: StatusCode) -> Reply {
     reply
 }
 
-fn message<M: Serialize>(message: &M, values: &[Plaintext]) -> Reply {
-    match wire::encode(message, values) {
-        Ok(mut bytes) => {
-            // The bytes move; the emptied vector is what gets wiped here, the moved ones by the allocator.
-            let mut reply = Response::new(Full::new(Bytes::from(std::mem::take(&mut *bytes))));
+fn message<M: Serialize>(message: &M, values: &[Plaintext], veil: &Veil) -> Reply {
+    let written = wire::encode(message, values).map_err(|error| Fault::new("writing an answer", error));
+    let covered = written
+        .and_then(|message| veil.cover(&message).map_err(|error| Fault::new("covering an answer", error)));
+    match covered {
+        Ok(bytes) => {
+            let mut reply = Response::new(Full::new(Bytes::from(bytes)));
             reply.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
             reply
         }
-        Err(error) => broke(&Fault::new("writing an answer", error)),
+        Err(fault) => broke(&fault),
     }
 }
 
@@ -75,9 +79,10 @@ mod tests {
 
     #[test]
     fn a_refusal_is_an_answer_and_a_fault_says_nothing() {
-        let refused = answer(Err(Refusal::CallerUnknown.into()));
+        let veil = Veil::new(&[1; 32]).unwrap();
+        let refused = answer(Err(Refusal::CallerUnknown.into()), &veil);
         assert_eq!(refused.status(), StatusCode::OK);
-        let broke = answer(Err(Fault::new("reading a share", "kl-test-cause").into()));
+        let broke = answer(Err(Fault::new("reading a share", "kl-test-cause").into()), &veil);
         assert_eq!(broke.status(), StatusCode::INTERNAL_SERVER_ERROR);
         assert_eq!(hyper::body::Body::size_hint(broke.body()).exact(), Some(0));
     }

@@ -13,7 +13,10 @@ use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use keylend_contract::wire::{self, ASK_PATH, Ask, ENROL_PATH, Enrol, MAX_MESSAGE_BYTES, RENEW_PATH, Renew};
+use keylend_contract::{
+    veil::{EXPORTER_LABEL, KEY_BYTES, Veil},
+    wire::{self, ASK_PATH, Ask, ENROL_PATH, Enrol, MAX_MESSAGE_BYTES, RENEW_PATH, Renew},
+};
 use serde::de::DeserializeOwned;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -21,6 +24,7 @@ use tokio::{
     time::timeout,
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use zeroize::Zeroizing;
 
 use super::{
     Resolver,
@@ -54,6 +58,12 @@ pub struct Server {
     pub enrolment: Arc<Enrolment>,
     /// Counts.
     pub metrics: Arc<Metrics>,
+}
+
+/// Who is at the other end of one connection, and what their answers are covered with.
+struct Peer {
+    caller: Option<Caller>,
+    veil: Veil,
 }
 
 impl Server {
@@ -98,7 +108,7 @@ impl Server {
         };
         let Ok(place) = places.try_acquire_owned() else { return };
         tokio::spawn(async move {
-            self.connection(stream, Some(Arc::new(caller)), drain).await;
+            self.connection(stream, Some(caller), drain).await;
             drop(place);
         });
     }
@@ -106,13 +116,15 @@ impl Server {
     async fn connection(
         self: Arc<Self>,
         stream: TlsStream<TcpStream>,
-        caller: Option<Arc<Caller>>,
+        caller: Option<Caller>,
         mut drain: watch::Receiver<()>,
     ) {
+        let Some(veil) = veil(&stream) else { return };
         let streams = if caller.is_some() { MAX_STREAMS } else { ANONYMOUS_STREAMS };
+        let peer = Arc::new(Peer { caller, veil });
         let service = service_fn(move |request| {
-            let (server, caller) = (self.clone(), caller.clone());
-            async move { Ok::<_, std::convert::Infallible>(server.answer(caller.as_deref(), request).await) }
+            let (server, peer) = (self.clone(), peer.clone());
+            async move { Ok::<_, std::convert::Infallible>(server.answer(&peer, request).await) }
         });
         let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
@@ -131,18 +143,19 @@ impl Server {
         let _ = connection.await;
     }
 
-    async fn answer(&self, caller: Option<&Caller>, request: Request<Incoming>) -> Reply {
+    async fn answer(&self, peer: &Peer, request: Request<Incoming>) -> Reply {
         let arrived = Instant::now();
+        let veil = &peer.veil;
         if request.method() != Method::POST {
             return respond::bare(StatusCode::METHOD_NOT_ALLOWED);
         }
-        match (request.uri().path(), caller) {
+        match (request.uri().path(), &peer.caller) {
             (ENROL_PATH, _) => match read::<Enrol>(request, MAX_ENROL_BYTES).await {
                 Ok(enrol) => {
                     let outcome = self.enrolment.enrol(enrol).await;
                     self.metrics.enrolled(&outcome);
                     self.resolver.record_enrolment(&outcome).await;
-                    respond::enrolment(outcome)
+                    respond::enrolment(outcome, veil)
                 }
                 Err(status) => respond::bare(status),
             },
@@ -150,7 +163,7 @@ impl Server {
                 Ok(ask) => {
                     let outcome = self.resolver.ask(caller, ask, arrived).await;
                     self.metrics.asked(&outcome, arrived.elapsed());
-                    respond::answer(outcome)
+                    respond::answer(outcome, veil)
                 }
                 Err(status) => respond::bare(status),
             },
@@ -158,7 +171,7 @@ impl Server {
                 Ok(renew) => {
                     let answer = self.resolver.renew(caller, renew).await;
                     self.metrics.renewed(&answer);
-                    respond::renewal(&answer)
+                    respond::renewal(&answer, veil)
                 }
                 Err(status) => respond::bare(status),
             },
@@ -166,6 +179,12 @@ impl Server {
             _ => respond::bare(StatusCode::NOT_FOUND),
         }
     }
+}
+
+fn veil(stream: &TlsStream<TcpStream>) -> Option<Veil> {
+    let key = Zeroizing::new([0; KEY_BYTES]);
+    let key = stream.get_ref().1.export_keying_material(key, EXPORTER_LABEL, None).ok()?;
+    Veil::new(&key).ok()
 }
 
 fn caller(stream: &TlsStream<TcpStream>) -> Option<Caller> {

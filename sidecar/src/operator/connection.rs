@@ -4,7 +4,7 @@
 //! again.
 //! A silent replica is noticed by pings while something is asked of it, and by TCP otherwise.
 
-use std::{error::Error, net::SocketAddr, time::Duration};
+use std::{error::Error, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, StatusCode};
@@ -13,12 +13,13 @@ use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use keylend_contract::{
     plaintext::MAX_VALUE_BYTES,
+    veil::{EXPORTER_LABEL, KEY_BYTES, VEIL_BYTES, Veil, VeilError},
     wire::{MAX_MESSAGE_BYTES, MAX_VALUES, OPERATOR_SERVER_NAME},
 };
 use rustix::net::sockopt;
 use rustls_pki_types::ServerName;
 use tokio::{net::TcpStream, sync::watch};
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsConnector, client::TlsStream};
 use zeroize::Zeroizing;
 
 use crate::fault::with_causes;
@@ -34,12 +35,13 @@ const UNACKNOWLEDGED_MILLISECONDS: u32 = 1_500;
 
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
-const MAX_ANSWER_BYTES: usize = 4 + MAX_MESSAGE_BYTES + 2 + MAX_VALUES * (4 + MAX_VALUE_BYTES);
+const MAX_ANSWER_BYTES: usize = 4 + MAX_MESSAGE_BYTES + 2 + MAX_VALUES * (4 + MAX_VALUE_BYTES) + VEIL_BYTES;
 
 /// A connection. Clones share it; it ends with the last of them, once what was asked is answered.
 #[derive(Clone)]
 pub(crate) struct Connection {
     requests: http2::SendRequest<Full<Bytes>>,
+    veil: Arc<Veil>,
     ended: watch::Receiver<()>,
     address: SocketAddr,
 }
@@ -51,6 +53,8 @@ pub(crate) enum OpenError {
     Connect(#[source] std::io::Error),
     #[error("agreeing on TLS with the operator")]
     Tls(#[source] std::io::Error),
+    #[error("agreeing on a veil with the operator")]
+    Veil(#[source] Box<dyn Error + Send + Sync>),
     #[error("agreeing on HTTP/2 with the operator")]
     Http(#[source] hyper::Error),
 }
@@ -68,6 +72,8 @@ pub(crate) enum PostError {
     Status(StatusCode),
     #[error("the operator's answer is too long")]
     TooLong,
+    #[error("the operator's answer cannot be read")]
+    Covered(#[from] VeilError),
 }
 
 impl Connection {
@@ -77,6 +83,7 @@ impl Connection {
         watch_silence(&tcp).map_err(OpenError::Connect)?;
         let name = ServerName::try_from(OPERATOR_SERVER_NAME).map_err(std::io::Error::other);
         let stream = tls.connect(name.map_err(OpenError::Tls)?, tcp).await.map_err(OpenError::Tls)?;
+        let veil = Arc::new(veil(&stream).map_err(OpenError::Veil)?);
         let (requests, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .keep_alive_interval(PING_INTERVAL)
@@ -93,7 +100,7 @@ impl Connection {
             }
             drop(alive);
         });
-        Ok(Self { requests, ended, address })
+        Ok(Self { requests, veil, ended, address })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -130,7 +137,7 @@ impl Connection {
         if response.status() != StatusCode::OK {
             return Err(PostError::Status(response.status()));
         }
-        collect(response.into_body()).await
+        Ok(self.veil.lift(collect(response.into_body()).await?)?)
     }
 }
 
@@ -142,7 +149,7 @@ fn is_unprocessed(error: &hyper::Error) -> bool {
     })
 }
 
-/// Collects an answer, which may hold values, into one buffer of its exact length: a growing one would leave copies.
+/// Collects an answer into one buffer of its exact length, in which it is then uncovered.
 async fn collect(body: Incoming) -> Result<Zeroizing<Vec<u8>>, PostError> {
     let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await.map_err(|error| {
         if error.is::<LengthLimitError>() { PostError::TooLong } else { PostError::Lost(error) }
@@ -151,6 +158,12 @@ async fn collect(body: Incoming) -> Result<Zeroizing<Vec<u8>>, PostError> {
     let mut answer = Zeroizing::new(vec![0; bytes::Buf::remaining(&parts)]);
     bytes::Buf::copy_to_slice(&mut parts, &mut answer);
     Ok(answer)
+}
+
+fn veil(stream: &TlsStream<TcpStream>) -> Result<Veil, Box<dyn Error + Send + Sync>> {
+    let key = Zeroizing::new([0; KEY_BYTES]);
+    let key = stream.get_ref().1.export_keying_material(key, EXPORTER_LABEL, None)?;
+    Ok(Veil::new(&key)?)
 }
 
 fn watch_silence(tcp: &TcpStream) -> std::io::Result<()> {

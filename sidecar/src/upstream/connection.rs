@@ -10,22 +10,19 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::client::TlsStream;
 
-use super::destination::Key;
+use super::{destination::Key, wiping::Wiping};
 
 /// A connection that was proved to lead to its destination.
 pub struct Connection {
-    stream: Mutex<TlsStream<TcpStream>>,
+    stream: Mutex<TlsStream<Wiping>>,
     key: Key,
 }
 
 impl Connection {
-    pub(super) fn new(stream: TlsStream<TcpStream>, key: Key) -> Self {
+    pub(super) fn new(stream: TlsStream<Wiping>, key: Key) -> Self {
         Self { stream: Mutex::new(stream), key }
     }
 
@@ -33,14 +30,15 @@ impl Connection {
         &self.key
     }
 
-    /// Whether the peer has said nothing, not even goodbye, since the last response. TLS tickets are no words.
+    /// Whether the peer has said nothing, not even goodbye, since the last response. TLS tickets are no words. If so, TLS
+    /// keeps nothing of that response from here on.
     pub(super) fn is_quiet(&self) -> bool {
         let mut byte = [0; 1];
         let mut context = Context::from_waker(Waker::noop());
         Pin::new(&mut &*self).poll_read(&mut context, &mut ReadBuf::new(&mut byte)).is_pending()
     }
 
-    fn stream(&self) -> MutexGuard<'_, TlsStream<TcpStream>> {
+    fn stream(&self) -> MutexGuard<'_, TlsStream<Wiping>> {
         self.stream.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

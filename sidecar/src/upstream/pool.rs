@@ -59,9 +59,11 @@ impl Pool {
         Arc::clone(&self.lots.entry(key.clone()).or_insert_with(fresh).sessions)
     }
 
-    /// Lets `connection` wait `until` then. Without room, or when its share was lost while it was in use, it is cut.
+    /// Lets `connection` wait `until` then. Without room, when its share was lost while it was in use, or when its peer
+    /// goes on speaking, it is cut.
     pub(super) fn put(&mut self, connection: Connection, until: Instant) {
-        if let Some(lot) = self.lots.get_mut(connection.key()).filter(|_| self.waiting < MAX_WAITING) {
+        let kept = self.waiting < MAX_WAITING && connection.is_quiet();
+        if let Some(lot) = self.lots.get_mut(connection.key()).filter(|_| kept) {
             lot.waiting.push(Waiting { connection, until });
             self.waiting += 1;
         }

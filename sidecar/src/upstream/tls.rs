@@ -17,7 +17,7 @@ use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::{destination::Destination, unreachable};
+use super::{destination::Destination, unreachable, wiping::Wiping};
 use crate::fault::{Failure, Fault};
 
 /// How long a handshake may take.
@@ -101,10 +101,10 @@ pub(super) async fn prove(
     destination: &Destination<'_>,
     sessions: Sessions,
     stream: TcpStream,
-) -> Result<TlsStream<TcpStream>, Refusal> {
+) -> Result<TlsStream<Wiping>, Refusal> {
     let name = ServerName::try_from(destination.host().as_str().to_owned());
     let name = name.map_err(|_| untrusted(destination))?;
-    match timeout(HANDSHAKE_TIME, TlsConnector::from(sessions).connect(name, stream)).await {
+    match timeout(HANDSHAKE_TIME, TlsConnector::from(sessions).connect(name, Wiping::new(stream))).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) if is_about_trust(&error) => Err(untrusted(destination)),
         Ok(Err(_)) | Err(_) => Err(unreachable(destination)),

@@ -13,6 +13,7 @@ use hyper::{Request, Response, body::Incoming, server::conn::http2, service::ser
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use keylend_contract::{
     plaintext::Plaintext,
+    veil::{EXPORTER_LABEL, KEY_BYTES, Veil},
     wire::{self, Ask, ENROL_PATH, Enrol, EnrolAnswer, Renew},
 };
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
@@ -31,6 +32,7 @@ use tokio_rustls::TlsAcceptor;
 pub enum Step {
     Answer(Vec<u8>),
     AnswerAfter(Duration, Vec<u8>),
+    /// Without the veil.
     Status(u16, Vec<u8>),
     Silence,
     /// The connection is reset.
@@ -122,8 +124,8 @@ struct Stage {
     drain: watch::Sender<usize>,
 }
 
-#[derive(Default)]
 struct Ends {
+    veil: Veil,
     reset: Notify,
     freeze: Notify,
 }
@@ -196,13 +198,16 @@ async fn accept(listener: TcpListener, tls: TlsAcceptor, stage: Arc<Stage>) {
 
 async fn serve(tcp: TcpStream, tls: TlsAcceptor, stage: Arc<Stage>) {
     let Ok(stream) = tls.accept(tcp).await else { return };
-    let certificate = stream.get_ref().1.peer_certificates().map(|chain| chain[0].clone().into_owned());
+    let tls = stream.get_ref().1;
+    let certificate = tls.peer_certificates().map(|chain| chain[0].clone().into_owned());
+    let veil = tls.export_keying_material([0; KEY_BYTES], EXPORTER_LABEL, None).unwrap();
+    let veil = Veil::new(&veil).unwrap();
     let number = {
         let mut connections = stage.connections.lock().unwrap();
         *connections += 1;
         *connections - 1
     };
-    let ends = Arc::new(Ends::default());
+    let ends = Arc::new(Ends { veil, reset: Notify::new(), freeze: Notify::new() });
     let mut drained = stage.drain.subscribe();
     let service =
         service_fn(|request| answer(request, certificate.clone(), number, stage.clone(), ends.clone()));
@@ -235,10 +240,10 @@ async fn answer(
         Ok(Response::builder().status(status).body(Full::new(Bytes::from(body))).unwrap())
     };
     match (stage.script)(&heard) {
-        Step::Answer(answer) => respond(200, answer),
+        Step::Answer(answer) => respond(200, ends.veil.cover(&answer).unwrap()),
         Step::AnswerAfter(wait, answer) => {
             sleep(wait).await;
-            respond(200, answer)
+            respond(200, ends.veil.cover(&answer).unwrap())
         }
         Step::Status(status, answer) => respond(status, answer),
         Step::Silence => std::future::pending().await,
