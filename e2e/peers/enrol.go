@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/aes"
+	"crypto/cipher"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -60,11 +62,39 @@ func enrol(args []string) error {
 	if err != nil {
 		return fmt.Errorf("reading the answer: %w", err)
 	}
-	if response.StatusCode != http.StatusOK || len(answer) < 4 {
+	if response.StatusCode != http.StatusOK {
 		return fmt.Errorf("the operator answered with status %d", response.StatusCode)
+	}
+	answer, err = lifted(response.TLS, answer)
+	if err != nil {
+		return fmt.Errorf("lifting the veil: %w", err)
+	}
+	if len(answer) < 4 || uint64(len(answer)-4) < uint64(binary.BigEndian.Uint32(answer)) {
+		return errors.New("the answer is cut short")
 	}
 	fmt.Println(string(answer[4 : 4+binary.BigEndian.Uint32(answer)]))
 	return nil
+}
+
+// lifted opens an answer that is encrypted once more within TLS: ciphertext and tag, then the nonce.
+func lifted(connection *tls.ConnectionState, answer []byte) ([]byte, error) {
+	key, err := connection.ExportKeyingMaterial("EXPORTER-keylend-veil", nil, 32)
+	if err != nil {
+		return nil, fmt.Errorf("exporting its key: %w", err)
+	}
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, fmt.Errorf("making the cipher: %w", err)
+	}
+	sealed, err := cipher.NewGCM(block)
+	if err != nil {
+		return nil, fmt.Errorf("making the mode: %w", err)
+	}
+	end := len(answer) - sealed.NonceSize()
+	if end < 0 {
+		return nil, errors.New("too short")
+	}
+	return sealed.Open(nil, answer[end:], answer[:end], nil)
 }
 
 // enrolment is what a sidecar sends: a length, JSON, and no values.

@@ -20,7 +20,13 @@ impl Editor {
         let admin = |arguments: &[&str]| stage.recipient.run(arguments).expect_ok();
         admin(&["create", "serviceaccount", "editor"]);
         admin(&["create", "rolebinding", "editor", "--clusterrole=edit", &account]);
-        admin(&["create", "role", "debugger", "--verb=patch,update", "--resource=pods/ephemeralcontainers"]);
+        admin(&[
+            "create",
+            "role",
+            "debugger",
+            "--verb=get,patch,update",
+            "--resource=pods/ephemeralcontainers",
+        ]);
         admin(&["create", "rolebinding", "debugger", "--role=debugger", &account]);
         // What Pod Security refuses would not come to our policies.
         let privileged = "pod-security.kubernetes.io/enforce=privileged";

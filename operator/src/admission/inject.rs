@@ -71,7 +71,7 @@ pub fn sidecar_container(settings: &InjectionSettings) -> Value {
         "restartPolicy": "Always",
         "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "32Mi"}},
         "startupProbe": probe("started", 1, 600),
-        "readinessProbe": probe("ready", 5, 3),
+        "readinessProbe": probe("ready", 10, 3),
         "securityContext": {
             "allowPrivilegeEscalation": false,
             "capabilities": {"drop": ["ALL"]},
