@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::condition::Condition;
 
-/// A secret. `kubectl explain klsecret`.
+/// A secret. `kubectl explain klsec`.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "keylend.dev",
@@ -15,7 +15,7 @@ use crate::condition::Condition;
     kind = "Secret",
     plural = "keylendsecrets",
     singular = "keylendsecret",
-    shortname = "klsecret",
+    shortname = "klsec",
     category = "keylend",
     namespaced,
     status = "SecretStatus",
