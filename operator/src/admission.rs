@@ -22,7 +22,10 @@ use serde_json::{Value, json};
 use tokio::{sync::Semaphore, time::timeout};
 
 use self::inject::InjectionSettings;
-use crate::{fault::Fault, resolve::respond::bare};
+use crate::{
+    fault::{Fault, with_causes},
+    resolve::respond::bare,
+};
 
 /// Where the API server sends pods.
 pub const INJECT_PATH: &str = "/inject";
@@ -132,7 +135,7 @@ fn reply(response: &AdmissionResponse) -> Response<Full<Bytes>> {
         }
         Err(error) => {
             let fault = Fault::new("writing an admission response", error);
-            tracing::error!(error = &fault as &dyn std::error::Error, "a pod could not be reviewed");
+            tracing::error!(error = with_causes(&fault), "a pod could not be reviewed");
             bare(StatusCode::INTERNAL_SERVER_ERROR)
         }
     }

@@ -33,7 +33,7 @@ use crate::{
     config::Config,
     controllers::{self, Controllers, tell::Teller},
     enrol::{Enrolment, Records, Tools},
-    fault::Fault,
+    fault::{Fault, with_causes},
     freshness::Reader,
     keys::local::LocalKeys,
     metrics::Metrics,
@@ -180,7 +180,7 @@ impl App {
         let reviewer = Arc::new(Reviewer::new(self.settings.clone()));
         let (policies, client, guards) =
             (self.policies.clone(), self.client.clone(), self.controllers.guards.clone());
-        let metrics = self.metrics.clone();
+        let (metrics, audit) = (self.metrics.clone(), self.audit.clone());
         vec![
             tokio::spawn(listeners::metrics(
                 self.listeners.metrics.clone(),
@@ -196,7 +196,7 @@ impl App {
             )),
             tokio::spawn(bundle::keep(self.client.clone(), self.settings.operator_roots_pem.clone())),
             tokio::spawn(renew_serving(self.authority.clone(), self.serving.clone())),
-            tokio::spawn(async move { policies.keep_looking(client, guards, &metrics).await }),
+            tokio::spawn(async move { policies.keep_looking(client, guards, &metrics, &audit).await }),
         ]
     }
 
@@ -311,10 +311,7 @@ async fn renew_serving(authority: Arc<Authority>, serving: Arc<Serving>) {
     loop {
         tokio::time::sleep(SERVING_CERTIFICATE_LIFE / 2).await;
         if let Err(fault) = authority.renew(&serving) {
-            tracing::error!(
-                error = &fault as &dyn std::error::Error,
-                "the serving certificate could not be renewed"
-            );
+            tracing::error!(error = with_causes(&fault), "the serving certificate could not be renewed");
         }
     }
 }
@@ -323,10 +320,7 @@ async fn sweep_records(enrolment: Arc<Enrolment>, world: World) {
     loop {
         tokio::time::sleep(SWEEP_EVERY).await;
         if let Err(fault) = enrolment.sweep(|uid| world.pod_lives(uid)).await {
-            tracing::warn!(
-                error = &fault as &dyn std::error::Error,
-                "records of gone pods could not be removed"
-            );
+            tracing::warn!(error = with_causes(&fault), "records of gone pods could not be removed");
         }
     }
 }
@@ -338,7 +332,7 @@ async fn settle_suspects(enrolment: Arc<Enrolment>, world: World) {
         for record in world.suspects() {
             if let Err(fault) = enrolment.settle(&record).await {
                 tracing::warn!(
-                    error = &fault as &dyn std::error::Error,
+                    error = with_causes(&fault),
                     "whether a container restarted could not be told yet"
                 );
             }

@@ -1,6 +1,6 @@
 //! The audit log: every use is on record before it happens.
 //!
-//! Promises: [`AuditLog::intent`] and [`AuditLog::write`] return a [`Position`] only after the row is durable
+//! Promises: [`AuditLog::intent`] and its like return a [`Position`] only after the row is durable
 //! (`fdatasync`), so whoever has one may go on; rows survive `kill -9`; the rows of a replica are one hash chain,
 //! which [`verify::Verifier`] checks; no row holds a value; no caller can fill the log, or keep others from it; nobody
 //! waits longer than [`PATIENCE`] for a disk that hangs.
@@ -50,7 +50,7 @@ use self::chain::MAX_LINE;
 use self::counters::{Counters, count};
 use self::mirror::Mirror;
 use self::room::Purpose;
-use self::row::{Alarm, Caller, Intent, Party, Refusal, Row, Write};
+use self::row::{Alarm, Caller, Enrolment, Intent, Party, Refusal, Row, Write};
 use self::store::Store;
 use self::writer::{Job, Message, Waiter, Writer};
 
@@ -166,6 +166,15 @@ impl AuditLog {
     pub async fn intent(&self, row: Intent) -> Result<Position, AuditFault> {
         let recipient = Arc::from(row.caller.namespace_uid.as_str());
         self.commit(Purpose::Use(recipient), encode(&Row::Intent(row))?).await
+    }
+
+    /// Records that a container's key is about to be bound; it counts against its recipient, as uses do.
+    ///
+    /// # Errors
+    /// When the row is not durable within [`PATIENCE`].
+    pub async fn enrolment(&self, row: Enrolment) -> Result<Position, AuditFault> {
+        let recipient = Arc::from(row.caller.namespace_uid.as_str());
+        self.commit(Purpose::Use(recipient), encode(&Row::Enrolment(row))?).await
     }
 
     /// Records a change.

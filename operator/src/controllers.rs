@@ -9,9 +9,10 @@ use futures_util::{FutureExt as _, future};
 use kube::Client;
 use tokio::sync::watch as channel;
 
-use self::{route::Guards, tell::Teller};
+use self::tell::Teller;
 use crate::{
-    intake::Intake, revocation::Incarnation, sealing::SealingKeyring, storage::Storage, world::Watched,
+    intake::Intake, policies::Guards, revocation::Incarnation, sealing::SealingKeyring, storage::Storage,
+    world::Watched,
 };
 
 pub mod apply;

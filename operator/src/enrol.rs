@@ -43,7 +43,7 @@ use crate::{
     audit::AuditLog,
     authority::{Authority, CLIENT_CERTIFICATE_LIFE},
     controllers::apply::Outcome,
-    fault::{Failure, Fault},
+    fault::{Failure, Fault, with_causes},
     policies::{Policies, PoliciesState},
     resolve::caller::CallerClaims,
 };
@@ -75,7 +75,7 @@ pub struct Tools {
     pub settings: InjectionSettings,
     /// Which key is bound to which container.
     pub records: Records,
-    /// Where alarms go.
+    /// Where enrolments and alarms are put on record.
     pub audit: AuditLog,
 }
 
@@ -190,7 +190,16 @@ impl Enrolment {
             Refusal::EnrolmentRefused
         })?;
         match visit {
-            Visit::First => self.tools.records.bind(claims, key).await,
+            Visit::First => {
+                self.tools.audit.enrolment(record::enrolment(claims)).await.map_err(|error| {
+                    tracing::error!(
+                        error = with_causes(&error),
+                        "nothing is enrolled: it could not be put on record"
+                    );
+                    Refusal::AuditUnavailable
+                })?;
+                self.tools.records.bind(claims, key).await
+            }
             Visit::Again => Ok(()),
         }
     }

@@ -24,9 +24,49 @@ pub enum Failure {
     Broke(#[from] Fault),
 }
 
+/// An error with everything that caused it, as one line for the log.
+#[must_use]
+pub fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let all = std::iter::successors(Some(error), |error: &&(dyn Error + 'static)| (*error).source());
+    let parts: Vec<String> = all.map(spoken).collect();
+    parts.join(": ")
+}
+
+/// What may be said of `error`: what cannot be read may be a key, and is not quoted.
+#[must_use]
+pub fn spoken(error: &(dyn Error + 'static)) -> String {
+    let of_the_api = error.downcast_ref::<kube::Error>();
+    if matches!(of_the_api, Some(kube::Error::SerdeError(_) | kube::Error::FromUtf8(_))) {
+        return "the API server's answer cannot be read".to_owned();
+    }
+    if error.is::<serde_json::Error>() {
+        return "it is not the JSON it should be".to_owned();
+    }
+    error.to_string()
+}
+
 impl Fault {
     /// A fault while `doing` something, such as "reading a share".
     pub fn new(doing: &'static str, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { doing, cause: cause.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_is_told_every_cause() {
+        let fault = Fault::new("enrolling", Fault::new("reading a pod", "no such host"));
+        assert_eq!(with_causes(&fault), "enrolling: reading a pod: no such host");
+    }
+
+    #[test]
+    fn the_log_is_not_told_what_could_not_be_read() {
+        let unreadable = serde_json::from_str::<u8>("\"kl-test-0123456789abcdef\"").unwrap_err();
+        assert!(unreadable.to_string().contains("kl-test"));
+        let fault = Fault::new("reading a key", kube::Error::SerdeError(unreadable));
+        assert!(!with_causes(&fault).contains("kl-test"), "{}", with_causes(&fault));
     }
 }

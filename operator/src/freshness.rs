@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
+    fault::with_causes,
     resolve::{
         caller::Caller,
         grant::{Reading, Readings},
@@ -66,10 +67,11 @@ impl Reader {
             match read.unwrap_or(Err(ReadError::Late)) {
                 Ok(reading) => Some((pin, reading)),
                 Err(error) => {
-                    let cause = std::error::Error::source(&error).map(ToString::to_string);
                     tracing::warn!(
-                        namespace = pin.reference.namespace, share = pin.reference.name,
-                        %error, cause, "nothing is granted: a share or its secret could not be read",
+                        namespace = pin.reference.namespace,
+                        share = pin.reference.name,
+                        error = with_causes(&error),
+                        "nothing is granted: a share or its secret could not be read",
                     );
                     None
                 }
@@ -94,7 +96,13 @@ impl Reader {
             Ok(Ok(Some(pod))) if pod.metadata.uid.as_deref() == Some(caller.pod_uid()) => Ok(()),
             Ok(Ok(_)) => Err(Refusal::CallerUnknown),
             Ok(Err(error)) => {
-                tracing::warn!(%error, namespace = caller.namespace(), pod = caller.pod(), "a pod could not be read");
+                let error = with_causes(&error);
+                tracing::warn!(
+                    error,
+                    namespace = caller.namespace(),
+                    pod = caller.pod(),
+                    "a pod could not be read"
+                );
                 Err(Refusal::OperatorUnreachable)
             }
             Err(_late) => Err(Refusal::OperatorUnreachable),

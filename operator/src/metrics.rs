@@ -10,7 +10,10 @@ use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
 
-use crate::{audit::AuditLog, fault::Failure};
+use crate::{
+    audit::{AuditLog, Reading},
+    fault::Failure,
+};
 
 const GRANTED: &str = "granted";
 const FAULT: &str = "fault";
@@ -27,6 +30,11 @@ pub struct Metrics {
     audit_rows: IntCounter,
     audit_syncs: IntCounter,
     audit_lost: IntCounterVec,
+    audit_counted: IntCounter,
+    audit_segments_dropped: IntCounter,
+    audit_mirror_dropped: IntCounter,
+    audit_segments_damaged: IntGauge,
+    audit_bytes: IntGauge,
 }
 
 impl Metrics {
@@ -68,6 +76,23 @@ impl Metrics {
                 ),
                 &["reason"],
             )?,
+            audit_counted: IntCounter::new(
+                "keylend_audit_denials_counted_total",
+                "Refusals and alarms beyond their budget, which stand in a row that counts them.",
+            )?,
+            audit_segments_dropped: IntCounter::new(
+                "keylend_audit_segments_dropped_total",
+                "Segments past the minimum retention that were dropped for room.",
+            )?,
+            audit_mirror_dropped: IntCounter::new(
+                "keylend_audit_mirror_rows_dropped_total",
+                "Rows that are on the volume but were not written to standard output.",
+            )?,
+            audit_segments_damaged: IntGauge::new(
+                "keylend_audit_segments_damaged",
+                "Segments that were found damaged at the start of this replica.",
+            )?,
+            audit_bytes: IntGauge::new("keylend_audit_bytes", "Bytes the audit log takes on its volume.")?,
         };
         metrics.register()?;
         Ok(metrics)
@@ -82,7 +107,12 @@ impl Metrics {
         self.registry.register(Box::new(self.policies_unaltered.clone()))?;
         self.registry.register(Box::new(self.audit_rows.clone()))?;
         self.registry.register(Box::new(self.audit_syncs.clone()))?;
-        self.registry.register(Box::new(self.audit_lost.clone()))
+        self.registry.register(Box::new(self.audit_lost.clone()))?;
+        self.registry.register(Box::new(self.audit_counted.clone()))?;
+        self.registry.register(Box::new(self.audit_segments_dropped.clone()))?;
+        self.registry.register(Box::new(self.audit_mirror_dropped.clone()))?;
+        self.registry.register(Box::new(self.audit_segments_damaged.clone()))?;
+        self.registry.register(Box::new(self.audit_bytes.clone()))
     }
 
     /// Counts one ask.
@@ -123,18 +153,35 @@ impl Metrics {
     /// # Errors
     /// The encoder's.
     pub fn text(&self, audit: &AuditLog) -> Result<Vec<u8>, prometheus::Error> {
-        let reading = audit.reading();
-        self.audit_rows.reset();
-        self.audit_rows.inc_by(reading.rows);
-        self.audit_syncs.reset();
-        self.audit_syncs.inc_by(reading.syncs);
-        self.audit_lost.reset();
-        for (reason, rows) in [("full", reading.full), ("fault", reading.faults), ("late", reading.late)] {
-            self.audit_lost.with_label_values(&[reason]).inc_by(rows);
-        }
+        self.read(&audit.reading());
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
+    }
+}
+
+impl Metrics {
+    /// Takes over what the audit log counts itself.
+    fn read(&self, log: &Reading) {
+        for (counter, value) in [
+            (&self.audit_rows, log.rows),
+            (&self.audit_syncs, log.syncs),
+            (&self.audit_counted, log.counted),
+            (&self.audit_segments_dropped, log.segments_dropped),
+            (&self.audit_mirror_dropped, log.mirror_dropped),
+        ] {
+            counter.reset();
+            counter.inc_by(value);
+        }
+        self.audit_lost.reset();
+        for (reason, rows) in [("full", log.full), ("fault", log.faults), ("late", log.late)] {
+            self.audit_lost.with_label_values(&[reason]).inc_by(rows);
+        }
+        for (gauge, value) in
+            [(&self.audit_segments_damaged, log.segments_damaged), (&self.audit_bytes, log.bytes)]
+        {
+            gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        }
     }
 }
 

@@ -3,19 +3,37 @@
 //! Without them a namespace's editor could look into the sidecar, so nothing is enrolled while one is missing, or
 //! differs from what this binary was built with in any field. What cannot be read counts as missing.
 
-use std::time::{Duration, Instant};
+use std::{
+    fmt::Debug,
+    time::{Duration, Instant},
+};
 
 use k8s_openapi::api::admissionregistration::v1::{
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
 };
-use kube::{Api, Client, ResourceExt};
-use serde::Deserialize;
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::{Deserialize, de::DeserializeOwned};
 use tokio::sync::{Mutex, watch};
 
-use crate::{controllers::route::Guards, fault::Fault, metrics::Metrics};
+use crate::{
+    audit::{AuditLog, row},
+    fault::Fault,
+    metrics::Metrics,
+};
 
 const GUARDS: &str = include_str!("../../charts/keylend/files/guards.yaml");
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+const GUARDS_ALTERED: row::Alarm =
+    row::Alarm { concern: row::Concern::GuardsAltered, caller: None, object: None };
+
+/// Whether the admission policies that guard injected pods stand as we wrote them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Guards {
+    /// All of them do.
+    Unaltered,
+    /// One is missing or altered, or nobody could look.
+    Missing,
+}
 
 /// What was found at the last look.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -49,11 +67,15 @@ impl Policies {
         for document in GUARDS.split("\n---\n") {
             let kind: Kind =
                 serde_saphyr::from_str(document).map_err(|e| Fault::new(DOING, e.to_string()))?;
-            if kind.kind == "ValidatingAdmissionPolicy" {
-                rules.push(serde_saphyr::from_str(document).map_err(|e| Fault::new(DOING, e.to_string()))?);
-            } else {
-                bindings
-                    .push(serde_saphyr::from_str(document).map_err(|e| Fault::new(DOING, e.to_string()))?);
+            let unreadable = |e: serde_saphyr::Error| Fault::new(DOING, e.to_string());
+            match kind.kind.as_str() {
+                "ValidatingAdmissionPolicy" => {
+                    rules.push(serde_saphyr::from_str(document).map_err(unreadable)?);
+                }
+                "ValidatingAdmissionPolicyBinding" => {
+                    bindings.push(serde_saphyr::from_str(document).map_err(unreadable)?);
+                }
+                other => return Err(Fault::new(DOING, format!("there is a {other}"))),
             }
         }
         Ok(Self { rules, bindings, last: Mutex::default() })
@@ -74,42 +96,62 @@ impl Policies {
 
     /// Looks at what the API server has now.
     async fn look(&self, client: &Client) -> PoliciesState {
-        let policies: Api<ValidatingAdmissionPolicy> = Api::all(client.clone());
-        for expected in &self.rules {
-            let found = policies.get(&expected.name_any()).await;
-            if !found.is_ok_and(|found| found.spec == expected.spec) {
-                return PoliciesState::Altered(format!("ValidatingAdmissionPolicy {}", expected.name_any()));
-            }
-        }
-        let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(client.clone());
-        for expected in &self.bindings {
-            let found = bindings.get(&expected.name_any()).await;
-            if !found.is_ok_and(|found| found.spec == expected.spec) {
-                return PoliciesState::Altered(format!(
-                    "ValidatingAdmissionPolicyBinding {}",
-                    expected.name_any()
-                ));
-            }
-        }
-        PoliciesState::Unaltered
+        let altered = match first_altered(client, &self.rules, |policy| &policy.spec).await {
+            Some(policy) => Some(policy),
+            None => first_altered(client, &self.bindings, |binding| &binding.spec).await,
+        };
+        altered.map_or(PoliciesState::Unaltered, PoliciesState::Altered)
     }
 
-    /// Looks again and again, and tells whoever watches when something changed.
-    pub async fn keep_looking(&self, client: Client, tell: watch::Sender<Guards>, metrics: &Metrics) {
+    /// Looks again and again; tells whoever watches when something changed, and raises an alarm when it is for the worse.
+    pub async fn keep_looking(
+        &self,
+        client: Client,
+        tell: watch::Sender<Guards>,
+        metrics: &Metrics,
+        audit: &AuditLog,
+    ) {
+        let mut known = PoliciesState::Unaltered;
         loop {
             *self.last.lock().await = None;
             let state = self.recent(&client).await;
             metrics.policies(&state);
-            let guards = match &state {
-                PoliciesState::Unaltered => Guards::Unaltered,
-                PoliciesState::Altered(_) => Guards::Missing,
-            };
-            if tell.send_if_modified(|known| std::mem::replace(known, guards) != guards) {
+            tell.send_if_modified(|known| std::mem::replace(known, state.guards()) != state.guards());
+            if state != known {
                 tracing::warn!(?state, "the state of the admission policies changed");
+                if state.guards() == Guards::Missing {
+                    audit.alarm(GUARDS_ALTERED).await;
+                }
+                known = state;
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
+}
+
+impl PoliciesState {
+    fn guards(&self) -> Guards {
+        match self {
+            Self::Unaltered => Guards::Unaltered,
+            Self::Altered(_) => Guards::Missing,
+        }
+    }
+}
+
+/// The first of those `expected` that is missing, unreadable, or has another specification: its kind and name.
+async fn first_altered<K, S>(client: &Client, expected: &[K], spec: impl Fn(&K) -> &S) -> Option<String>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+    S: PartialEq,
+{
+    let all: Api<K> = Api::all(client.clone());
+    for expected in expected {
+        let found = all.get(&expected.name_any()).await;
+        if !found.is_ok_and(|found| spec(&found) == spec(expected)) {
+            return Some(format!("{} {}", K::kind(&()), expected.name_any()));
+        }
+    }
+    None
 }
 
 #[cfg(test)]

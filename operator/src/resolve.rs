@@ -22,7 +22,7 @@ use self::{
 };
 use crate::{
     audit::{AuditLog, row::Intent},
-    fault::{Failure, Fault},
+    fault::{Failure, Fault, with_causes},
     freshness::{READ_TIME, Reader},
     storage::Storage,
     world::World,
@@ -177,7 +177,10 @@ impl Resolver {
         match self.audit.intent(intent).await {
             Ok(_position) => Ok(()),
             Err(error) => {
-                tracing::error!(%error, "nothing is lent: its use could not be put on record");
+                tracing::error!(
+                    error = with_causes(&error),
+                    "nothing is lent: its use could not be put on record"
+                );
                 Err(Refusal::AuditUnavailable)
             }
         }

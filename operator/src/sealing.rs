@@ -24,8 +24,9 @@ use keylend_contract::{
 
 use crate::{
     controllers::apply::FIELD_MANAGER,
+    fault::spoken,
     keys::local::LocalKeys,
-    storage::{self, ENVELOPE_TYPE, NAMESPACE, OpenError, PutError, envelope::Binding, spoken},
+    storage::{self, ENVELOPE_TYPE, NAMESPACE, OpenError, PutError, envelope::Binding},
 };
 
 /// The core Secret of the private halves, and the `ConfigMap` of the public ones.

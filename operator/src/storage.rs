@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 use keylend_contract::plaintext::Plaintext;
 
 use crate::{
+    fault::spoken,
     keys::{KeyError, KeyProvider, local::LocalKeys},
     storage::envelope::{Binding, DataKey, Envelope, EnvelopeError},
 };
@@ -253,14 +254,6 @@ pub(crate) async fn unseal<P: KeyProvider>(
 pub async fn cluster_uid(client: &Client) -> Result<String, kube::Error> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     Ok(namespaces.get_metadata("kube-system").await?.uid().unwrap_or_default())
-}
-
-/// What went wrong with a request, without any part of an answer that could not be read: it may hold a key.
-pub(crate) fn spoken(error: &kube::Error) -> String {
-    if matches!(error, kube::Error::SerdeError(_) | kube::Error::FromUtf8(_)) {
-        return "the API server's answer cannot be read".to_owned();
-    }
-    error.to_string()
 }
 
 fn core_secret(binding: &Binding, envelope: Vec<u8>) -> CoreSecret {

@@ -24,6 +24,7 @@ use kube::{
 use crate::{
     controllers::watch,
     enrol::{CONFIRMED, SUSPICION_LABEL, WAITING, record_name},
+    fault::with_causes,
     resolve::{caller::Caller, wish::Pin},
     storage::NAMESPACE,
 };
@@ -216,9 +217,13 @@ where
         .backoff(Steady)
         .modify(watch::slim)
         .reflect(writer)
-        .inspect_err(
-            |error| tracing::warn!(%error, kind = K::kind(&()).as_ref(), "a watch failed; it begins anew"),
-        )
+        .inspect_err(|error| {
+            tracing::warn!(
+                error = with_causes(error),
+                kind = K::kind(&()).as_ref(),
+                "a watch failed; it begins anew"
+            );
+        })
         .map(|_: Result<Event<_>, _>| ());
     (store, changes)
 }

@@ -12,6 +12,8 @@ use kube::{
 };
 use serde_json::json;
 
+use crate::fault::with_causes;
+
 /// The webhook configuration, and the webhook in it.
 pub const WEBHOOK: &str = "keylend";
 /// The webhook's own name.
@@ -24,10 +26,7 @@ pub async fn keep(client: Client, roots_pem: String) {
     let configurations: Api<MutatingWebhookConfiguration> = Api::all(client);
     loop {
         if let Err(error) = set(&configurations, &roots_pem).await {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "the webhook's CA bundle could not be set"
-            );
+            tracing::warn!(error = with_causes(&error), "the webhook's CA bundle could not be set");
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }

@@ -24,7 +24,7 @@ const RECIPIENTS: usize = 1024;
 /// What rows are for, as far as room goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// A use by a recipient, named by its namespace's UID.
+    /// A use by a recipient, named by its namespace's UID, or an enrolment of one of its containers.
     Use(Arc<str>),
     /// A refusal, an alarm, or a count of them.
     Denial,

@@ -109,6 +109,15 @@ pub struct Refusal {
     pub path: Option<Path>,
 }
 
+/// A container whose key is about to be bound.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Enrolment {
+    /// Whose it is.
+    pub caller: Caller,
+    /// Which container of the pod.
+    pub container_id: Text,
+}
+
 /// A change that somebody made: a value taken in, a share stopped. Each replica that sees it may put it on record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Write {
@@ -149,8 +158,6 @@ pub enum Change {
     ShareExpired,
     /// Nothing that was granted under a share can still be open.
     ShareStopped,
-    /// A container's key was bound.
-    Enrolled,
 }
 
 /// The object a row is about.
@@ -233,6 +240,7 @@ pub(super) enum Row {
     Intent(Intent),
     Refusal(Refusal),
     Write(Write),
+    Enrolment(Enrolment),
     Alarm(Alarm),
     Coalesced(Coalesced),
     /// First in every segment; its `prev` is the last hash of the segment before.

@@ -24,6 +24,7 @@ use super::room::Purpose;
 use super::row::{Coalesced, Row};
 use super::store::{Lines, Store};
 use super::{AuditFault, Position, encode, lock};
+use crate::fault::with_causes;
 
 /// How often counts are looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -179,7 +180,10 @@ impl Writer {
 
     fn failed(&mut self, error: io::Error) -> AuditFault {
         if self.health == Health::Well {
-            tracing::error!(%error, "the audit log cannot be written; nothing is granted until it can");
+            tracing::error!(
+                error = with_causes(&error),
+                "the audit log cannot be written; nothing is granted until it can"
+            );
         }
         self.health = Health::Failing;
         self.store.look_at_volume();

@@ -24,20 +24,11 @@ use super::{
     apply::{Outcome, conditioned, patch_status},
     watch,
 };
-use crate::{resolve::wish::ParsedRoute, world::Watched};
+use crate::{policies::Guards, resolve::wish::ParsedRoute, world::Watched};
 
 const SETTLED: Duration = Duration::from_mins(1);
 const UNSETTLED: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_secs(1);
-
-/// Whether the admission policies that guard injected pods stand as we wrote them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Guards {
-    /// All of them do.
-    Unaltered,
-    /// One is missing or altered, or nobody could look.
-    Missing,
-}
 
 /// What the controller works with.
 pub struct Context {

@@ -31,6 +31,7 @@ use super::{
     watch,
 };
 use crate::{
+    fault::with_causes,
     intake::{Intake, Outcome},
     storage::Storage,
 };
@@ -67,10 +68,10 @@ pub struct Context {
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
     /// The API server did not do as asked.
-    #[error("writing a secret or reading what it names: {0}")]
+    #[error("writing a secret or reading what it names")]
     Api(#[from] kube::Error),
     /// The status cannot be written as JSON.
-    #[error("writing a secret's status: {0}")]
+    #[error("writing a secret's status")]
     Status(#[from] serde_json::Error),
     /// It took too long.
     #[error("looking at a secret took too long")]
@@ -189,7 +190,10 @@ fn clear_away(secret: &Secret, plan: Plan, context: &Context) {
             tokio::spawn(async move {
                 tokio::time::sleep(grace).await;
                 if let Err(error) = storage.forget(&binding).await {
-                    tracing::warn!(%error, "an envelope that nothing points to stays until the next sweep");
+                    tracing::warn!(
+                        error = with_causes(&error),
+                        "an envelope that nothing points to stays until the next sweep"
+                    );
                 }
             });
         }
@@ -234,10 +238,10 @@ async fn sweep_for_ever(known: Store<Secret>, context: Arc<Context>) {
     loop {
         tokio::time::sleep(BETWEEN_SWEEPS).await;
         if let Err(error) = sweep::sweep(&context.client, &known, &context.storage).await {
-            tracing::warn!(%error, "envelopes could not be swept");
+            tracing::warn!(error = with_causes(&error), "envelopes could not be swept");
         }
         if let Err(error) = context.intake.sealing().publish().await {
-            tracing::warn!(%error, "sealing keys could not be published");
+            tracing::warn!(error = with_causes(&error), "sealing keys could not be published");
         }
     }
 }

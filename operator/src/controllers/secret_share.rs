@@ -32,6 +32,7 @@ use super::{
 };
 use crate::{
     audit::row::{Change, Write},
+    fault::with_causes,
     revocation::{Incarnation, Stop, stop_of},
     world::Watched,
 };
@@ -121,7 +122,7 @@ async fn reconcile(share: Arc<SecretShare>, context: Arc<Context>) -> Result<Act
 /// A status that only announces what the object already says may fail: the stop goes on without it.
 fn announced_or(step: &Step, progress: Progress, error: kube::Error) -> Result<Outcome, kube::Error> {
     if matches!((step, progress), (Step::Status(_), Progress::Waiting(_))) {
-        tracing::warn!(%error, "a stop goes on though its status cannot be written");
+        tracing::warn!(error = with_causes(&error), "a stop goes on though its status cannot be written");
         return Ok(Outcome::Unchanged);
     }
     Err(error)

@@ -13,7 +13,10 @@ use kube::{
 };
 
 use super::apply::FIELD_MANAGER;
-use crate::audit::{AuditLog, row};
+use crate::{
+    audit::{AuditLog, row},
+    fault::with_causes,
+};
 
 /// The longest note of an event, in bytes: the API server's bound.
 const MAX_NOTE_BYTES: usize = 1024;
@@ -56,7 +59,12 @@ impl Teller {
         tokio::spawn(async move {
             let (change, name) = (row.change, row.object.name.clone());
             if let Err(error) = audit.write(row).await {
-                tracing::error!(%error, ?change, name = name.as_str(), "a change stands but is not on record");
+                tracing::error!(
+                    error = with_causes(&error),
+                    ?change,
+                    name = name.as_str(),
+                    "a change stands but is not on record"
+                );
             }
         });
     }
@@ -76,7 +84,12 @@ impl Teller {
         tokio::spawn(async move {
             if let Err(error) = recorder.publish(&event, &reference).await {
                 // A namespace that is going takes no more events.
-                tracing::info!(%error, name = reference.name, reason = event.reason, "an event was not written");
+                tracing::info!(
+                    error = with_causes(&error),
+                    name = reference.name,
+                    reason = event.reason,
+                    "an event was not written"
+                );
             }
         });
     }

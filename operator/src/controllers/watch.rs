@@ -3,7 +3,7 @@
 //! An object that cannot be read, such as one that a newer version of ours wrote, is logged and treated as if it were
 //! not there; the others go on. Must never be added: an object of which only a part could be read.
 
-use std::{error::Error as _, fmt::Debug, sync::Arc, time::Duration};
+use std::{fmt::Debug, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, TryFuture, future};
 use kube::{
@@ -18,7 +18,7 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 
-use crate::world::Steady;
+use crate::{fault::with_causes, world::Steady};
 
 /// How many objects of a kind are looked at at once.
 const CONCURRENCY: u16 = 16;
@@ -73,8 +73,8 @@ where
                 // Gone before it was looked at again.
                 Ok(_) | Err(Error::ObjectNotFound(_)) => {}
                 Err(error) => {
-                    let cause = error.source().map(ToString::to_string);
-                    tracing::warn!(%error, cause, kind = %K::kind(&()), "an object is looked at again");
+                    let error = with_causes(&error);
+                    tracing::warn!(error, kind = %K::kind(&()), "an object is looked at again");
                 }
             }
         })

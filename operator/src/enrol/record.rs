@@ -19,7 +19,7 @@ use serde_json::json;
 use crate::{
     audit::{
         Text,
-        row::{Alarm, Caller, Concern, Object},
+        row::{self, Alarm, Caller, Concern, Object},
     },
     controllers::apply::Outcome,
     fault::{Failure, Fault},
@@ -224,15 +224,14 @@ fn record(claims: &CallerClaims, key_digest: &[u8]) -> ConfigMap {
     record
 }
 
+/// The row for a container whose key is about to be bound.
+pub(super) fn enrolment(claims: &CallerClaims) -> row::Enrolment {
+    row::Enrolment { caller: who(claims), container_id: Text::new(&claims.container_id) }
+}
+
 /// The alarm for a token that came back with another key.
 pub(super) fn token_replayed(claims: &CallerClaims) -> Alarm {
-    let caller = Caller {
-        namespace: Text::new(&claims.namespace),
-        namespace_uid: Text::new(&claims.namespace_uid),
-        pod: Text::new(&claims.pod),
-        pod_uid: Text::new(&claims.pod_uid),
-        service_account: Text::new(&claims.service_account),
-    };
+    let caller = who(claims);
     let object = Object {
         kind: "Pod",
         namespace: caller.namespace.clone(),
@@ -240,6 +239,16 @@ pub(super) fn token_replayed(claims: &CallerClaims) -> Alarm {
         uid: caller.pod_uid.clone(),
     };
     Alarm { concern: Concern::TokenReplayed, caller: Some(caller), object: Some(object) }
+}
+
+fn who(claims: &CallerClaims) -> Caller {
+    Caller {
+        namespace: Text::new(&claims.namespace),
+        namespace_uid: Text::new(&claims.namespace_uid),
+        pod: Text::new(&claims.pod),
+        pod_uid: Text::new(&claims.pod_uid),
+        service_account: Text::new(&claims.service_account),
+    }
 }
 
 #[cfg(test)]

@@ -114,10 +114,15 @@ impl Cluster {
     }
 
     fn alarms(&self) -> usize {
+        self.rows("token_replayed")
+    }
+
+    /// How many rows name this.
+    fn rows(&self, words: &str) -> usize {
         let below = [self.directory.clone(), self.directory.join("upgraded")];
         let files = below.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten();
         let files = files.map(|file| file.unwrap().path()).filter(|path| path.is_file());
-        files.map(|file| fs::read_to_string(file).unwrap().matches("token_replayed").count()).sum()
+        files.map(|file| fs::read_to_string(file).unwrap().matches(words).count()).sum()
     }
 }
 
@@ -166,6 +171,19 @@ async fn a_running_sidecar_stays_enrolled_across_an_upgrade() {
     cluster.runs("containerd://a");
     cluster.change(|pod| pod["spec"]["initContainers"][0]["args"] = json!(["run", "--more"]));
     assert_eq!(cluster.enrol(&ours).await, "enrolment_refused");
+}
+
+#[tokio::test]
+async fn a_key_is_on_record_before_it_is_bound_and_once() {
+    let cluster = Cluster::new("record");
+    let ours = key();
+    assert_eq!(cluster.enrol(&ours).await, "enrolled");
+    assert_eq!(cluster.enrol(&ours).await, "enrolled");
+    assert_eq!(cluster.rows(r#""kind":"enrolment""#), 1);
+    cluster.runs("containerd://b");
+    cluster.enrolment.tools.audit.close().await;
+    assert_eq!(cluster.enrol(&key()).await, "audit_unavailable");
+    assert_eq!(cluster.api.object(&record("containerd://b")), None);
 }
 
 #[tokio::test]

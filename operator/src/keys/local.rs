@@ -21,13 +21,13 @@ use zeroize::Zeroizing;
 use keylend_contract::hexadecimal::hexadecimal;
 
 use crate::{
+    fault::spoken,
     keys::{KeyError, KeyProvider},
     storage::{
         ENVELOPE_TYPE, NAMESPACE,
         envelope::{
             Binding, DataKey, EnvelopeError, KEY_BYTES, NONCE_BYTES, Provider, Sealed, TAG_BYTES, open, seal,
         },
-        spoken,
     },
 };
 

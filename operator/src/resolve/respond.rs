@@ -13,7 +13,7 @@ use keylend_contract::{
 };
 use serde::Serialize;
 
-use crate::fault::{Failure, Fault};
+use crate::fault::{Failure, Fault, with_causes};
 
 /// What goes back to a sidecar.
 pub type Reply = Response<Full<Bytes>>;
@@ -67,7 +67,7 @@ fn message<M: Serialize>(message: &M, values: &[Plaintext], veil: &Veil) -> Repl
 }
 
 fn broke(fault: &Fault) -> Reply {
-    tracing::error!(error = fault as &dyn std::error::Error, "a request could not be answered");
+    tracing::error!(error = with_causes(fault), "a request could not be answered");
     bare(StatusCode::INTERNAL_SERVER_ERROR)
 }
 

@@ -5,11 +5,7 @@ use keylend_contract::{
     wire::{Ask, Target},
 };
 
-use super::{
-    caller::{Caller, CallerClaims},
-    grant::Grant,
-    unseal::AlteredEnvelope,
-};
+use super::{caller::Caller, grant::Grant, unseal::AlteredEnvelope};
 use crate::audit::{Path, row};
 
 /// The use that `grant` is about to become.
@@ -66,18 +62,6 @@ pub fn enrolment_refused(refusal: &Refusal) -> row::Refusal {
         method: None,
         path: None,
     }
-}
-
-/// A container whose key was bound.
-#[must_use]
-pub fn enrolled(claims: &CallerClaims) -> row::Write {
-    let object = row::Object {
-        kind: "Pod",
-        namespace: claims.namespace.as_str().into(),
-        name: claims.pod.as_str().into(),
-        uid: claims.pod_uid.as_str().into(),
-    };
-    row::Write::of(row::Change::Enrolled, object)
 }
 
 /// An envelope that is not what was sealed under its name.
