@@ -19,6 +19,8 @@ use crate::condition::Condition;
     namespaced,
     status = "RouteStatus",
     derive = "PartialEq",
+    selectable = ".spec.upstream",
+    selectable = ".spec.environment",
     printcolumn = r#"{"name":"Upstream","type":"string","jsonPath":".spec.upstream"}"#,
     printcolumn = r#"{"name":"Environment","type":"string","jsonPath":".spec.environment"}"#,
     printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status"}"#,

@@ -185,8 +185,7 @@ pub struct FieldStatus {
     /// When the live blob says it was sealed, in milliseconds since 1970.
     pub sealed_at_ms: i64,
     /// SHA-256 of the blobs taken in or passed over, newest first, the last 32: none of them is ever taken in again.
-    #[schemars(length(max = 32))]
-    #[schemars(with = "Vec<String>")]
+    #[schemars(with = "Vec<String>", length(max = 32), inner(length(min = 64, max = 64)))]
     pub digests: Vec<BlobDigest>,
 }
 
