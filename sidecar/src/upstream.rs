@@ -67,7 +67,8 @@ impl Upstreams {
     /// its peer has `patience`. Only one that is exactly between two messages may come here; what its TLS still has of the
     /// last one is wiped.
     pub fn keep(&self, connection: Connection, held: Instant, patience: Option<Duration>) {
-        let until = patience.map_or(held, |patience| held.min(Instant::now() + patience));
+        let until = patience.and_then(|patience| Instant::now().checked_add(patience));
+        let until = until.map_or(held, |until| held.min(until));
         self.pool().put(connection, until);
     }
 

@@ -27,9 +27,13 @@ use self::{
 
 /// Finds the values of one call.
 ///
-/// Holds each value once, some 16 KiB for what they look like, and of each body at most 32 KiB beside the piece in hand.
+/// Each is looked for as if it were alone: whoever knows one of them could otherwise learn of another from what the two
+/// have masked together. Holds each value once, some 16 KiB for what it looks like, and of each body at most 32 KiB beside
+/// the piece in hand.
 pub struct Scrubber {
-    sought: Sought,
+    sought: Vec<Sought>,
+    /// The longest that one of them has to be held.
+    hold: usize,
     hits: AtomicU64,
 }
 
@@ -40,7 +44,8 @@ pub struct Scrubber {
 /// to its end is dropped, with what is held of it.
 pub struct Stream<'s> {
     scrubber: &'s Scrubber,
-    search: Search,
+    /// One for each value.
+    searches: Vec<Search>,
     held: Zeroizing<Vec<u8>>,
     /// All before this came with a byte that ends all.
     ended: usize,
@@ -58,15 +63,16 @@ impl Scrubber {
     /// is no value.
     fn of(values: impl IntoIterator<Item = Zeroizing<Vec<u8>>>) -> Self {
         let values = values.into_iter().filter(|value| value.len() >= MIN_VALUE_BYTES);
-        Self { sought: Sought::new(values), hits: AtomicU64::new(0) }
+        let sought: Vec<Sought> = values.map(Sought::new).collect();
+        let hold = sought.iter().map(|sought| sought.hold).max().unwrap_or_default();
+        Self { sought, hold, hits: AtomicU64::new(0) }
     }
 
     /// Masks a text that is complete: a field's name or value, a reason.
     pub fn whole(&self, text: &mut [u8]) {
-        let mut search = Search::default();
-        search.advance(&self.sought, text, More::Ends);
-        search.marks.apply(text);
-        self.hits.fetch_add(search.marks.found, Ordering::Relaxed);
+        let mut searches = self.searches();
+        self.advance(&mut searches, text, More::Ends);
+        self.mask(&mut searches, text);
     }
 
     /// Starts a body.
@@ -74,10 +80,28 @@ impl Scrubber {
     pub fn stream(&self) -> Stream<'_> {
         Stream {
             scrubber: self,
-            search: Search::default(),
+            searches: self.searches(),
             held: Zeroizing::default(),
             ended: 0,
             released: 0,
+        }
+    }
+
+    fn searches(&self) -> Vec<Search> {
+        self.sought.iter().map(|_| Search::default()).collect()
+    }
+
+    fn advance(&self, searches: &mut [Search], text: &[u8], more: More) {
+        for (search, sought) in searches.iter_mut().zip(&self.sought) {
+            search.advance(sought, text, more);
+        }
+    }
+
+    /// Masks in `text` what was found so far.
+    fn mask(&self, searches: &mut [Search], text: &mut [u8]) {
+        for search in searches {
+            search.marks.apply(text);
+            self.hits.fetch_add(std::mem::take(&mut search.marks.found), Ordering::Relaxed);
         }
     }
 
@@ -95,29 +119,26 @@ impl Stream<'_> {
             self.ended = self.held.len() + last + 1;
         }
         self.held.extend_from_slice(piece);
-        let sought = &self.scrubber.sought;
-        self.search.advance(sought, &self.held, More::Follows);
-        self.release(self.ended.max(self.held.len().saturating_sub(sought.hold)))
+        self.scrubber.advance(&mut self.searches, &self.held, More::Follows);
+        self.release(self.ended.max(self.held.len().saturating_sub(self.scrubber.hold)))
     }
 
     /// Gives out the rest of a body that came to its end.
     pub fn end(&mut self) -> &[u8] {
         self.forget();
-        self.search.advance(&self.scrubber.sought, &self.held, More::Ends);
+        self.scrubber.advance(&mut self.searches, &self.held, More::Ends);
         self.release(self.held.len())
     }
 
     fn forget(&mut self) {
         self.held.drain(..self.released);
-        self.search.forget(self.released);
+        self.searches.iter_mut().for_each(|search| search.forget(self.released));
         self.ended = self.ended.saturating_sub(self.released);
         self.released = 0;
     }
 
     fn release(&mut self, count: usize) -> &[u8] {
-        self.search.marks.apply(&mut self.held[..count]);
-        let found = std::mem::take(&mut self.search.marks.found);
-        self.scrubber.hits.fetch_add(found, Ordering::Relaxed);
+        self.scrubber.mask(&mut self.searches, &mut self.held[..count]);
         self.released = count;
         &self.held[..count]
     }

@@ -1,4 +1,4 @@
-//! Walks over a text and finds the needles in it, each character in whatever spelling it has. Pure.
+//! Walks over a text and finds the needles of one value in it, each character in whatever spelling it has. Pure.
 //!
 //! A *candidate* is a needle of which the text has shown the first characters. At each place a candidate takes one more
 //! character as itself, as the escape that begins there, or both ways; where neither fits it ends. So all mixtures of
@@ -30,14 +30,14 @@ const MOST: usize = 64;
 /// From so many candidates on, those that came to the same point are made one.
 const CROWD: usize = 16;
 
-/// What is looked for.
+/// One value that is looked for.
 pub(super) struct Sought {
     needles: Vec<Needle>,
     filter: Filter,
     /// The needles that begin with each byte.
     beginning: Vec<Vec<usize>>,
-    /// How many bytes at the end of a text may belong to a find that is still to come: known from the length of the longest
-    /// value alone, and so coarse that it tells little even of that.
+    /// How many bytes at the end of a text may belong to a find that is still to come: known from the value's length alone,
+    /// and so coarse that it tells little even of that.
     pub hold: usize,
 }
 
@@ -75,9 +75,9 @@ struct Candidate {
 }
 
 impl Sought {
-    /// To find `values`, each in every form.
-    pub(super) fn new(values: impl Iterator<Item = Zeroizing<Vec<u8>>>) -> Self {
-        let needles: Vec<Needle> = values.flat_map(Needle::all).collect();
+    /// To find `value` in every form.
+    pub(super) fn new(value: Zeroizing<Vec<u8>>) -> Self {
+        let needles: Vec<Needle> = Needle::all(value).collect();
         let mut beginning = vec![Vec::new(); 256];
         for (index, needle) in needles.iter().enumerate() {
             needle.accepted(0).as_slice().iter().for_each(|byte| beginning[usize::from(*byte)].push(index));

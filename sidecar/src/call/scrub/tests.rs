@@ -323,6 +323,16 @@ fn an_escape_behind_bytes_that_look_like_a_beginning_is_not_passed_over() {
 }
 
 #[test]
+fn what_one_value_floods_tells_nothing_of_another() {
+    let known = [b'A'; 200];
+    for length in 8..100 {
+        let text = vec![b'A'; length];
+        let [begun, not] = [b"Axxxxxxx", b"Bxxxxxxx"].map(|other| scrubbed(&[other, &known], &[&text]));
+        assert_eq!(begun, not, "{length}");
+    }
+}
+
+#[test]
 fn values_under_eight_bytes_are_none() {
     assert_eq!(scrubbed(&[b"kl-test"], &[b"kl-test kl-test"]), b"kl-test kl-test");
 }
