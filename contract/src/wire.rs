@@ -249,7 +249,7 @@ pub struct Enrol {
 
 /// The answer to an [`Enrol`].
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
 pub enum EnrolAnswer {
     /// The certificate chain, leaf first, DER in base64, and how long it is valid.
     Enrolled {
@@ -413,8 +413,6 @@ fn take_prefixed<'a>(rest: &mut &'a [u8], most: usize) -> Result<&'a [u8], WireE
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     fn ask() -> Ask {
@@ -510,13 +508,5 @@ mod tests {
         assert!(serde_json::from_str::<Permit>(permit).is_err());
         let filled = permit.replace("[],\"ports", "[\"a.example.com\"],\"ports");
         assert!(serde_json::from_str::<Permit>(&filled).is_ok());
-    }
-
-    proptest! {
-        #[test]
-        fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = decode::<Ask>(&bytes);
-            let _ = decode::<Answer>(&bytes);
-        }
     }
 }

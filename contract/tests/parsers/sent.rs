@@ -2,6 +2,7 @@
 
 use keylend_contract::{
     blob::{Blob, BlobError, Scope, SealingKeys, SealingPrivateKey},
+    material::{HeaderMaterial, Material, Part},
     plaintext::{MAX_VALUE_BYTES, MIN_VALUE_BYTES, Plaintext},
     refusal::Refusal,
     wire::{Answer, Ask, Enrol, EnrolAnswer, Renew, RenewAnswer, decode, encode},
@@ -20,6 +21,24 @@ pub fn values_are_text(bytes: &[u8]) {
     assert!((MIN_VALUE_BYTES..=MAX_VALUE_BYTES).contains(&bytes.len()));
     assert!(bytes.iter().all(|byte| *byte == b'\t' || matches!(byte, b' '..=b'~')));
     assert_eq!(bytes.trim_ascii(), bytes);
+}
+
+/// A field is its parts, one after the other; one that points at no value is not written.
+pub fn fields_are_their_parts(bytes: &[u8]) {
+    let Ok(field) = serde_json::from_slice::<HeaderMaterial>(bytes) else { return };
+    let values = ["kl-test-first", "kl-test-second"];
+    let part = |part: &Part| match part {
+        Part::Literal(text) => Some(text.clone()),
+        Part::Value(index) => values.get(*index).map(ToString::to_string),
+    };
+    let written: Option<String> = field.parts.iter().map(part).collect();
+    let value = |text: &str| Plaintext::parse(Zeroizing::new(text.as_bytes().to_vec())).unwrap();
+    let material = Material { headers: vec![], values: values.map(value).into() };
+    assert_eq!(material.render(&field).map(|field| field.to_vec()), written.map(String::into_bytes));
+    assert_eq!(
+        serde_json::from_slice::<HeaderMaterial>(&serde_json::to_vec(&field).unwrap()).unwrap(),
+        field
+    );
 }
 
 /// Whatever is taken for a message says the same once it is written again.
