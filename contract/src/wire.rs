@@ -1,10 +1,4 @@
-//! The messages between sidecar and operator, and the one encoding of a value on the wire.
-//!
-//! A message is JSON, preceded by its length; values follow as length-prefixed bytes and never pass through serde:
-//!
-//! ```text
-//! u32 length | message (JSON) | u16 count | count x (u32 length | value)        integers big-endian
-//! ```
+//! The messages between sidecar and operator: JSON, with the values beside it as bytes of their own (`frame.rs`).
 //!
 //! Each request is one HTTP/2 POST, and the body of its answer is under the connection's [veil](crate::veil). Every request
 //! names [`WIRE_VERSION`]; the operator speaks that and the one before.
@@ -12,24 +6,25 @@
 //! `/v1/control`, the messages `stop` and `stopped` and the acknowledgement `aborted` are reserved for telling sidecars
 //! of a stop before their renewals do.
 
+mod enrolment;
+mod frame;
+
 use std::time::Duration;
 
 use aws_lc_rs::digest;
-use base64::{Engine, prelude::BASE64_STANDARD};
-use serde::{
-    Deserialize, Deserializer, Serialize,
-    de::{self, DeserializeOwned},
-};
+use serde::{Deserialize, Deserializer, Serialize, de};
 use uuid::Uuid;
-use zeroize::Zeroizing;
 
+pub use self::{
+    enrolment::{Enrol, EnrolAnswer, base64_bytes, base64_text, enrolment_statement},
+    frame::{WireError, decode, encode},
+};
 use crate::{
     address::Networks,
     domain_lock::DomainLock,
     hexadecimal::hexadecimal,
     material::HeaderMaterial,
     place::{HeaderPlace, MAX_PLACES},
-    plaintext::{MAX_VALUE_BYTES, Plaintext},
     refusal::Refusal,
     template::{MAX_TEMPLATE_SECRETS, Template},
     upstream::{Ports, Upstream},
@@ -233,35 +228,6 @@ pub enum Verdict {
     Undecided,
 }
 
-/// A sidecar's proof of which container it is.
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Enrol {
-    /// See [`WIRE_VERSION`].
-    pub version: u16,
-    /// The projected service account token of our audience.
-    pub token: String,
-    /// The container's public key: `SubjectPublicKeyInfo` (RFC 5280), DER in base64.
-    pub public_key: String,
-    /// ECDSA P-256 SHA-256 signature (ASN.1, base64) over [`enrolment_statement`], by that key.
-    pub proof: String,
-}
-
-/// The answer to an [`Enrol`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
-pub enum EnrolAnswer {
-    /// The certificate chain, leaf first, DER in base64, and how long it is valid.
-    Enrolled {
-        /// Leaf first.
-        chain: Vec<String>,
-        /// Seconds from now.
-        valid_for_seconds: u64,
-    },
-    /// No, or not yet.
-    Refused(Refusal),
-}
-
 impl Granted {
     /// What it rests on.
     #[must_use]
@@ -291,47 +257,6 @@ impl HeadersDigest {
     }
 }
 
-/// Why bytes are not a message.
-#[derive(Debug, thiserror::Error)]
-pub enum WireError {
-    /// Shorter or longer than its own lengths say, or beyond a bound.
-    #[error("reading a message: its lengths are wrong")]
-    Framing,
-    /// The JSON is not this message. The cause is left out: it may quote the input.
-    #[error("reading a message: it has not the expected form")]
-    Form,
-    /// A value that is none.
-    #[error("reading a message: a value is not one")]
-    Value,
-    /// The message could not be written.
-    #[error("writing a message: it is too large")]
-    TooLarge,
-}
-
-/// What an enrolling key signs: so that a token cannot be presented with somebody else's key.
-#[must_use]
-pub fn enrolment_statement(token: &str, public_key: &[u8]) -> Vec<u8> {
-    let mut statement = b"keylend enrolment v1\0".to_vec();
-    statement.extend_from_slice(&(public_key.len() as u64).to_be_bytes());
-    statement.extend_from_slice(public_key);
-    statement.extend_from_slice(token.as_bytes());
-    statement
-}
-
-/// Reads base64 as it stands in messages.
-///
-/// # Errors
-/// [`WireError::Form`].
-pub fn base64_bytes(text: &str) -> Result<Vec<u8>, WireError> {
-    BASE64_STANDARD.decode(text).map_err(|_| WireError::Form)
-}
-
-/// Writes base64 as it stands in messages.
-#[must_use]
-pub fn base64_text(bytes: &[u8]) -> String {
-    BASE64_STANDARD.encode(bytes)
-}
-
 /// Decides whether `version` is spoken here.
 ///
 /// # Errors
@@ -344,71 +269,12 @@ pub fn speak(version: u16) -> Result<(), Refusal> {
     }
 }
 
-/// Writes a message and its values.
-///
-/// # Errors
-/// [`WireError::TooLarge`] beyond [`MAX_MESSAGE_BYTES`] or [`MAX_VALUES`].
-pub fn encode<M: Serialize>(message: &M, values: &[Plaintext]) -> Result<Zeroizing<Vec<u8>>, WireError> {
-    let json = serde_json::to_vec(message).map_err(|_| WireError::Form)?;
-    if json.len() > MAX_MESSAGE_BYTES || values.len() > MAX_VALUES {
-        return Err(WireError::TooLarge);
-    }
-    let lengths: usize = values.iter().map(|value| 4 + value.expose(<[u8]>::len)).sum();
-    // The exact length at once: a growing buffer would leave copies of values behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(4 + json.len() + 2 + lengths));
-    push_prefixed(&mut bytes, &json)?;
-    bytes.extend_from_slice(&u16::try_from(values.len()).map_err(|_| WireError::TooLarge)?.to_be_bytes());
-    for value in values {
-        value.expose(|value| push_prefixed(&mut bytes, value))?;
-    }
-    Ok(bytes)
-}
-
-/// Reads a message and its values; every byte must be accounted for.
-///
-/// # Errors
-/// [`WireError`]; nothing is returned in part.
-pub fn decode<M: DeserializeOwned>(bytes: &[u8]) -> Result<(M, Vec<Plaintext>), WireError> {
-    let mut rest = bytes;
-    let json = take_prefixed(&mut rest, MAX_MESSAGE_BYTES)?;
-    let message = serde_json::from_slice(json).map_err(|_| WireError::Form)?;
-    let (count, mut rest) = rest.split_first_chunk::<2>().ok_or(WireError::Framing)?;
-    let count = usize::from(u16::from_be_bytes(*count));
-    if count > MAX_VALUES {
-        return Err(WireError::Framing);
-    }
-    let mut values = Vec::with_capacity(count);
-    for _ in 0..count {
-        let value = Zeroizing::new(take_prefixed(&mut rest, MAX_VALUE_BYTES)?.to_vec());
-        values.push(Plaintext::parse(value).map_err(|_| WireError::Value)?);
-    }
-    if rest.is_empty() { Ok((message, values)) } else { Err(WireError::Framing) }
-}
-
 fn few_calls<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<OpenCall>, D::Error> {
     let calls = Vec::deserialize(deserializer)?;
     if calls.len() > MAX_RENEWED_CALLS {
         return Err(de::Error::invalid_length(calls.len(), &"fewer calls"));
     }
     Ok(calls)
-}
-
-fn push_prefixed(bytes: &mut Vec<u8>, part: &[u8]) -> Result<(), WireError> {
-    let length = u32::try_from(part.len()).map_err(|_| WireError::TooLarge)?;
-    bytes.extend_from_slice(&length.to_be_bytes());
-    bytes.extend_from_slice(part);
-    Ok(())
-}
-
-fn take_prefixed<'a>(rest: &mut &'a [u8], most: usize) -> Result<&'a [u8], WireError> {
-    let (length, after) = rest.split_first_chunk::<4>().ok_or(WireError::Framing)?;
-    let length = usize::try_from(u32::from_be_bytes(*length)).map_err(|_| WireError::Framing)?;
-    if length > most || length > after.len() {
-        return Err(WireError::Framing);
-    }
-    let (part, after) = after.split_at(length);
-    *rest = after;
-    Ok(part)
 }
 
 #[cfg(test)]
@@ -424,28 +290,6 @@ mod tests {
             method: "POST".into(),
             path: "/v1/charges".into(),
         }
-    }
-
-    #[test]
-    fn a_message_and_its_values_arrive_as_they_were_sent() {
-        let value = Plaintext::parse(Zeroizing::new(b"kl-test-value".to_vec())).unwrap();
-        let bytes = encode(&ask(), &[value]).unwrap();
-        let (message, values) = decode::<Ask>(&bytes).unwrap();
-        assert_eq!(message, ask());
-        assert!(values[0].expose(|v| v == b"kl-test-value"));
-        assert_eq!(values.len(), 1);
-    }
-
-    #[test]
-    fn every_byte_must_be_accounted_for() {
-        let value = Plaintext::parse(Zeroizing::new(b"kl-test-value".to_vec())).unwrap();
-        let bytes = encode(&ask(), &[value]).unwrap();
-        for length in 0..bytes.len() {
-            assert!(decode::<Ask>(&bytes[..length]).is_err(), "{length}");
-        }
-        let mut longer = bytes.to_vec();
-        longer.push(0);
-        assert!(matches!(decode::<Ask>(&longer), Err(WireError::Framing)));
     }
 
     #[test]
