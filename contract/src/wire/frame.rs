@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::{MAX_MESSAGE_BYTES, MAX_VALUES};
 use crate::plaintext::{MAX_VALUE_BYTES, Plaintext};
 
-/// Why bytes are not a message.
+/// Why bytes are not a message, or a message not bytes.
 #[derive(Debug, thiserror::Error)]
 pub enum WireError {
     /// Shorter or longer than its own lengths say, or beyond a bound.
@@ -24,7 +24,10 @@ pub enum WireError {
     /// A value that is none.
     #[error("reading a message: a value is not one")]
     Value,
-    /// The message could not be written.
+    /// The message has no form in JSON.
+    #[error("writing a message: it cannot be written as JSON")]
+    Unwritable,
+    /// The message is longer, or carries more values, than a message may.
     #[error("writing a message: it is too large")]
     TooLarge,
 }
@@ -32,9 +35,10 @@ pub enum WireError {
 /// Writes a message and its values.
 ///
 /// # Errors
-/// [`WireError::TooLarge`] beyond [`MAX_MESSAGE_BYTES`] or [`MAX_VALUES`].
+/// [`WireError::TooLarge`] beyond [`MAX_MESSAGE_BYTES`] or [`MAX_VALUES`], [`WireError::Unwritable`] if it has no form in
+/// JSON.
 pub fn encode<M: Serialize>(message: &M, values: &[Plaintext]) -> Result<Zeroizing<Vec<u8>>, WireError> {
-    let json = serde_json::to_vec(message).map_err(|_| WireError::Form)?;
+    let json = serde_json::to_vec(message).map_err(|_| WireError::Unwritable)?;
     if json.len() > MAX_MESSAGE_BYTES || values.len() > MAX_VALUES {
         return Err(WireError::TooLarge);
     }
@@ -90,6 +94,8 @@ fn take_prefixed<'a>(rest: &mut &'a [u8], most: usize) -> Result<&'a [u8], WireE
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn value() -> Plaintext {
@@ -113,5 +119,16 @@ mod tests {
         let mut longer = bytes.to_vec();
         longer.push(0);
         assert!(matches!(decode::<String>(&longer), Err(WireError::Framing)));
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_told_from_what_cannot_be_read() {
+        let too_long = "x".repeat(MAX_MESSAGE_BYTES);
+        assert!(matches!(encode(&too_long, &[]), Err(WireError::TooLarge)));
+        let too_many: Vec<_> = std::iter::repeat_with(value).take(MAX_VALUES + 1).collect();
+        assert!(matches!(encode(&"a message", &too_many), Err(WireError::TooLarge)));
+        let keys_that_are_no_text = BTreeMap::from([((1, 2), 3)]);
+        assert!(matches!(encode(&keys_that_are_no_text, &[]), Err(WireError::Unwritable)));
+        assert!(matches!(decode::<u8>(&encode(&"a message", &[]).unwrap()), Err(WireError::Form)));
     }
 }
