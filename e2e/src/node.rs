@@ -16,6 +16,8 @@ pub struct Paths {
     pub volumes: PathBuf,
     /// What the kubelet keeps, the volumes as pods see them among it.
     pub kubelet_root: PathBuf,
+    /// What containerd keeps: the images, and what containers have written into their own files.
+    pub containerd_root: PathBuf,
     /// A file with the process id of each of them.
     pub pid_files: PathBuf,
     /// The files of etcd.

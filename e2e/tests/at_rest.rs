@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 const VALUE: &str = "kl-test-70be5c19d3f8a246";
 const CANARY: &str = "kl-test-canary-2d91c7f06ab35e84";
+/// Stands in the program of the peers' image.
+const PEERS: &str = "keylend.dev/e2e/peers";
 const KEK: &str = "keylend-local-kek";
 /// How long the switch may take: a reading of the key is used for so long.
 const SWITCH: Duration = Duration::from_secs(1);
@@ -27,6 +29,8 @@ fn no_plaintext_is_in_etcd_or_on_disk() {
     let etcd = node::etcd();
     assert!(!canary.in_bytes(&etcd).is_empty(), "a core Secret's value can be found in etcd");
     assert_eq!(value.in_bytes(&etcd), Vec::<String>::new());
+    assert!(!Needle::new(PEERS).under(&paths.containerd_root).is_empty(), "programs of images can be found");
+    assert_eq!(value.under(&paths.containerd_root), Vec::<String>::new(), "what containers wrote");
     for folder in [paths.etcd_data, paths.volumes, paths.kubelet_root] {
         assert!(!canary.under(&folder).is_empty(), "what lies in {} can be found", folder.display());
         assert_eq!(value.under(&folder), Vec::<String>::new(), "{}", folder.display());

@@ -40,6 +40,8 @@ fn a_call_after_a_put_carries_its_value_and_none_fails_and_nothing_rolls_it_back
     }
     let under_load = steady.end().concat();
     assert!(under_load.len() > 10 * PUTS, "there was load: {} calls", under_load.len());
+    let last_put = puts.last().unwrap().issued;
+    assert!(under_load.iter().any(|call| call.start > last_put), "there was load until the last put");
     let carried = carried(&stage.upstream());
     for call in calls.iter().chain(&under_load) {
         carries_what_was_live(call, &carried, &puts);

@@ -48,9 +48,13 @@ fn an_editor_without_the_rights_sets_no_value_and_shares_none() {
     let gone = json!({"spec": {"environments": [{"name": "another"}]}});
     editor.patch(secret, &gone).expect_refused("keylend-value-right");
     editor.patch(share, &elsewhere).expect_refused("keylend-share-right");
+    let mut created = stage.owner.json("keylendsecret", "stripe-api-key");
+    created["metadata"] = json!({"name": "another-key"});
+    created["spec"]["environments"] = sealed.clone();
+    let arguments = ["create", "--as=editor", "--filename", "-"];
+    stage.owner.run_with_input(&arguments, &created.to_string()).expect_refused("keylend-value-right");
     let mut another = stage.owner.json("secretshare", "partner");
     another["metadata"] = json!({"name": "another"});
-    let arguments = ["create", "--as=editor", "--filename", "-"];
     stage.owner.run_with_input(&arguments, &another.to_string()).expect_refused("keylend-share-right");
 
     bind("keylend-owner");

@@ -34,8 +34,13 @@ pub const INJECT_PATH: &str = "/inject";
 const MAX_REVIEW_BYTES: usize = 2 * 1024 * 1024;
 /// Nearly every pod is smaller than this; anybody may send one at any time.
 const SMALL_REVIEW_BYTES: usize = 64 * 1024;
-/// How many larger ones are held in memory at once.
+/// How many larger ones, and how many small ones, are in memory at once.
 const LARGE_REVIEWS: usize = 4;
+const SMALL_REVIEWS: usize = 128;
+/// The most maps, lists and further members that a review may have; each takes some hundred bytes once it is read.
+const MAX_PARTS: u32 = 50_000;
+/// How many of them are in memory at once.
+const PARTS: usize = 60_000;
 /// How long a review may take to arrive: less than the API server waits.
 const ARRIVAL: Duration = Duration::from_secs(3);
 
@@ -43,13 +48,16 @@ const ARRIVAL: Duration = Duration::from_secs(3);
 pub struct Reviewer {
     settings: InjectionSettings,
     large: Semaphore,
+    small: Semaphore,
+    parts: Semaphore,
 }
 
 impl Reviewer {
     /// Injects what `settings` say.
     #[must_use]
     pub fn new(settings: InjectionSettings) -> Self {
-        Self { settings, large: Semaphore::new(LARGE_REVIEWS) }
+        let [large, small, parts] = [LARGE_REVIEWS, SMALL_REVIEWS, PARTS].map(Semaphore::new);
+        Self { settings, large, small, parts }
     }
 
     /// Answers one call of the API server.
@@ -61,32 +69,39 @@ impl Reviewer {
         if request.method() != Method::POST || request.uri().path() != INJECT_PATH {
             return bare(StatusCode::NOT_FOUND);
         }
-        let body = match timeout(ARRIVAL, self.read(request.into_body())).await {
-            Ok(Ok(body)) => body,
-            Ok(Err(status)) => return bare(status),
-            Err(_late) => return bare(StatusCode::REQUEST_TIMEOUT),
-        };
-        let Ok(review) = serde_json::from_slice::<AdmissionReview<DynamicObject>>(&body) else {
-            return bare(StatusCode::BAD_REQUEST);
-        };
-        let request: Result<AdmissionRequest<DynamicObject>, _> = review.try_into();
-        match request {
-            Ok(request) => reply(&review_pod(&request, &self.settings)),
-            Err(_) => bare(StatusCode::BAD_REQUEST),
+        match timeout(ARRIVAL, self.review(request.into_body())).await {
+            Ok(Ok(response)) => reply(&response),
+            Ok(Err(status)) => bare(status),
+            Err(_late) => bare(StatusCode::REQUEST_TIMEOUT),
         }
     }
 
-    /// A review that does not say its size counts as a large one.
-    async fn read<B>(&self, body: B) -> Result<Bytes, StatusCode>
+    /// Reads one review and decides about it. What is in memory at once is bounded, whoever sends it; one that does not
+    /// say its size counts as a large one.
+    async fn review<B>(&self, body: B) -> Result<AdmissionResponse, StatusCode>
     where
         B: Body,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let small = body.size_hint().upper().is_some_and(|bytes| bytes <= SMALL_REVIEW_BYTES as u64);
-        let _large = if small { None } else { self.large.acquire().await.ok() };
+        let _place = if small { &self.small } else { &self.large }.acquire().await;
         let body = Limited::new(body, MAX_REVIEW_BYTES).collect().await;
-        Ok(body.map_err(|_| StatusCode::PAYLOAD_TOO_LARGE)?.to_bytes())
+        let body = body.map_err(|_| StatusCode::PAYLOAD_TOO_LARGE)?.to_bytes();
+        let parts = u32::try_from(parts(&body)).map_err(|_| StatusCode::PAYLOAD_TOO_LARGE)?;
+        if parts > MAX_PARTS {
+            return Err(StatusCode::PAYLOAD_TOO_LARGE);
+        }
+        let _parts = self.parts.acquire_many(parts).await;
+        let review = serde_json::from_slice::<AdmissionReview<DynamicObject>>(&body);
+        let request: AdmissionRequest<DynamicObject> =
+            review.map_err(|_| StatusCode::BAD_REQUEST)?.try_into().map_err(|_| StatusCode::BAD_REQUEST)?;
+        Ok(review_pod(&request, &self.settings))
     }
+}
+
+/// At least as many maps, lists and further members as there are in `body`.
+fn parts(body: &[u8]) -> usize {
+    body.iter().filter(|byte| matches!(byte, b'{' | b'[' | b',')).count()
 }
 
 /// Decides about one pod.
@@ -208,6 +223,16 @@ mod tests {
         drop(all);
         let excessive = request(vec![b' '; MAX_REVIEW_BYTES + 1]);
         assert_eq!(reviewer.answer(excessive).await.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    }
+
+    #[tokio::test]
+    async fn what_would_fill_memory_once_it_is_read_is_refused_unread() {
+        let many = |count: usize| json!({"containers": [], "x": vec![json!({"": 0}); count]});
+        for (count, status) in [(1_000, StatusCode::OK), (30_000, StatusCode::PAYLOAD_TOO_LARGE)] {
+            let body = serde_json::to_vec(&review(&json!({}), &many(count))).unwrap();
+            assert!(body.len() < MAX_REVIEW_BYTES);
+            assert_eq!(answered(body).await.0, status, "{count}");
+        }
     }
 
     #[tokio::test]

@@ -188,13 +188,13 @@ impl AuditLog {
     /// Records a refusal, singly or as one of many.
     pub async fn refusal(&self, row: Refusal) -> Recorded {
         let denial = Denial { by: party(row.caller.as_ref()), code: row.code };
-        self.deny(&denial, &Row::Refusal(row)).await
+        self.deny(&denial, Purpose::Denial, &Row::Refusal(row)).await
     }
 
-    /// Records something that a person should look at, singly or as one of many.
+    /// Records something that a person should look at, singly or as one of many. No refusals can take its room.
     pub async fn alarm(&self, row: Alarm) -> Recorded {
         let denial = Denial { by: party(row.caller.as_ref()), code: row.concern.code() };
-        self.deny(&denial, &Row::Alarm(row)).await
+        self.deny(&denial, Purpose::Write, &Row::Alarm(row)).await
     }
 
     /// What the log has done so far.
@@ -211,7 +211,7 @@ impl AuditLog {
         }
     }
 
-    async fn deny(&self, denial: &Denial, row: &Row) -> Recorded {
+    async fn deny(&self, denial: &Denial, purpose: Purpose, row: &Row) -> Recorded {
         let Ok(row) = encode(row) else { return self.count(denial) };
         if self.counters.hangs() {
             return self.count(denial);
@@ -220,7 +220,7 @@ impl AuditLog {
             count(&self.counters.counted, 1);
             return Recorded::Counted;
         }
-        match self.commit(Purpose::Denial, row).await {
+        match self.commit(purpose, row).await {
             Ok(position) => Recorded::Row(position),
             // One that is late may be written after all: better on record twice than not at all.
             Err(_fault) => self.count(denial),

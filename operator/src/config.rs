@@ -45,8 +45,8 @@ pub struct Config {
     /// How large the audit log may become, in bytes.
     #[arg(long, default_value_t = 805_306_368)]
     pub audit_budget_bytes: u64,
-    /// How long a row is kept at least, such as 168h.
-    #[arg(long, default_value = "168h", value_parser = duration)]
+    /// How long a row is kept at least, such as 24h.
+    #[arg(long, default_value = "24h", value_parser = duration)]
     pub audit_minimum_retention: SignedDuration,
     /// Where sidecars are served.
     #[arg(long, default_value = "0.0.0.0:8443")]

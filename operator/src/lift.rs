@@ -23,8 +23,11 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// # Errors
 /// [`Fault`] if the API server does not answer, or an object would not stand still.
 pub async fn lift(client: &Client) -> Result<(), Fault> {
-    lift_each(Api::<PartialObjectMeta<SecretShare>>::all(client.clone()), client, STOP_FINALIZER).await?;
-    lift_each(Api::<PartialObjectMeta<Secret>>::all(client.clone()), client, ENVELOPE_FINALIZER).await
+    let shares = Api::<PartialObjectMeta<SecretShare>>::all(client.clone());
+    let secrets = Api::<PartialObjectMeta<Secret>>::all(client.clone());
+    // One share that somebody keeps changing must not hold up the secrets.
+    let shares = lift_each(shares, client, STOP_FINALIZER).await;
+    lift_each(secrets, client, ENVELOPE_FINALIZER).await.and(shares)
 }
 
 async fn lift_each<K>(

@@ -17,13 +17,24 @@ fn a_malformed_resource_is_refused_at_apply_by_its_field() {
         ((&stage.recipient, "keylendroute", "stripe"), malformed_routes()),
     ] {
         for (pointer, value, words) in table {
-            edit(object, pointer, value).expect_refused(words);
+            let said = edit(object, pointer, value).expect_refused(words);
+            assert!(said.contains(&field(pointer)), "{} is named: {said}", field(pointer));
         }
         nothing_is_lost(&stage, &caller, VALUE);
     }
     let example = stage.manifest("recipient.yaml");
     let long = example.replace("name: stripe\n", &format!("name: {}\n", "a".repeat(64)));
     stage.recipient.apply(&long).expect_refused("metadata.name: a Route's name is an RFC 1123 label");
+}
+
+/// How messages name the field that a JSON pointer names.
+fn field(pointer: &str) -> String {
+    let name = |path: String, part: &str| match part.parse::<usize>() {
+        Ok(index) => format!("{path}[{index}]"),
+        Err(_) if path.is_empty() => part.to_owned(),
+        Err(_) => format!("{path}.{part}"),
+    };
+    pointer.split('/').skip(1).fold(String::new(), name)
 }
 
 /// What is written where, and what is said to it.
@@ -45,6 +56,13 @@ fn malformed_secrets() -> Malformed {
         ),
         ("/spec/environments/0/name", json!("Production"), "an environment is lower-case letters, digits"),
         ("/spec/type", json!("Linked"), "spec.type cannot be changed; make a new Secret"),
+        (
+            "/spec/environments",
+            (0..4)
+                .map(|number| json!({"name": format!("e{number}"), "sealed": {"value": long_blob()}}))
+                .collect(),
+            "at most 256 KiB together",
+        ),
     ]
 }
 
@@ -52,6 +70,11 @@ fn malformed_links() -> Malformed {
     let reference = "/spec/link/shares/0/shareRef";
     vec![
         ("/spec/link", Value::Null, "spec.link is for type Linked, which needs it"),
+        (
+            "/spec/environments",
+            json!([{"name": "production", "sealed": {"value": "kl1.AAAA"}}]),
+            "a Linked secret holds no value",
+        ),
         (reference, json!({"name": "partner"}), "spec.link.shares[0].shareRef.namespace: Required value"),
         (
             reference,
@@ -74,6 +97,7 @@ fn malformed_shares() -> Malformed {
             r#"spec.access: Unsupported value: "CanView": supported values: "UseOnly""#,
         ),
         ("/spec/use", Value::Null, "spec.use: Required value"),
+        ("/spec/secretRef/name", json!("other-key"), "spec.secretRef.name cannot be changed"),
         (
             "/spec/use/domains",
             json!([]),
@@ -102,4 +126,9 @@ fn malformed_routes() -> Malformed {
             "spec.headers[0].value: Too long: may not be more than 1024",
         ),
     ]
+}
+
+/// As long as one may be.
+fn long_blob() -> String {
+    format!("kl1.{}", "A".repeat(87_556))
 }

@@ -56,7 +56,7 @@ impl Drop for Editor {
 }
 
 /// (what is refused, by which policy, the same thing elsewhere), with POD and NAMESPACE to be filled in.
-const WAYS_IN: [(&str, &str, &str); 8] = [
+const WAYS_IN: [(&str, &str, &str); 9] = [
     (
         "exec POD --container=keylend-sidecar --namespace NAMESPACE -- /keylend-sidecar version",
         "keylend-no-exec",
@@ -72,6 +72,11 @@ const WAYS_IN: [(&str, &str, &str); 8] = [
         r#"patch pod plain --subresource=ephemeralcontainers --patch {"spec":{"ephemeralContainers":[{"name":"u","image":"i","securityContext":{"runAsUser":2102}}]}}"#,
         "keylend-no-debug",
         r#"patch pod plain --subresource=ephemeralcontainers --patch {"spec":{"ephemeralContainers":[{"name":"u","image":"i","securityContext":{"runAsUser":2103}}]}}"#,
+    ),
+    (
+        r#"patch pod plain --subresource=ephemeralcontainers --patch {"spec":{"ephemeralContainers":[{"name":"keylend-sidecar","image":"i"}]}}"#,
+        "keylend-no-debug",
+        r#"patch pod plain --subresource=ephemeralcontainers --patch {"spec":{"ephemeralContainers":[{"name":"another","image":"i"}]}}"#,
     ),
     (
         "create token checkout --audience=keylend.dev/sidecar",
@@ -134,6 +139,7 @@ fn a_pod_that_could_look_into_a_sidecar_is_refused() {
         (&plain, context, json!({"runAsUser": 2102})),
         (&plain, "/spec/securityContext", json!({"runAsUser": 2102})),
         (&plain, "/spec/volumes", projected),
+        (&plain, "/spec/volumes", json!([{"name": "keylend-token", "emptyDir": {}}])),
         (&plain, "/spec/containers/0/name", json!("keylend-sidecar")),
     ];
     for (base, pointer, value) in table {

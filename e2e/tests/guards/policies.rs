@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use keylend_e2e::{Kubectl, Stage, Undo, within};
+use keylend_e2e::{Kubectl, Stage, Undo, operator, within};
 use serde_json::{Value, json};
 
 use crate::VALUE;
@@ -21,10 +21,11 @@ fn without_one_policy_nothing_is_enrolled_until_it_is_back() {
         (&patched[..], "validatingadmissionpolicybinding", "keylend-token-audience"),
     ] {
         let put_back = Undo::by(saved(kind, name));
-        let began = Instant::now();
+        let (began, before) = (Instant::now(), alarms());
         let (verb, options) = change.split_first().unwrap();
         Kubectl::admin("default").run(&[&[*verb, kind, name], options].concat()).expect_ok();
         within(PROMISED, || ready(&stage, "PoliciesMissing"));
+        within(PROMISED, || if alarms() > before { Ok(()) } else { Err("no alarm row".to_owned()) });
         std::thread::sleep(PROMISED.saturating_sub(began.elapsed()));
         stage.recipient.run(&["delete", "pods", "--selector=app=checkout", "--wait=false"]).expect_ok();
         within(Duration::from_mins(1), || {
@@ -38,6 +39,11 @@ fn without_one_policy_nothing_is_enrolled_until_it_is_back() {
         stage.recipient.run(&["rollout", "status", "deployment/checkout", "--timeout=60s"]).expect_ok();
         stage.wait_until_injected(&stage.app());
     }
+}
+
+/// How many rows say that the policies were altered.
+fn alarms() -> usize {
+    operator::audit_rows().iter().filter(|row| row["code"] == "guards_altered").count()
 }
 
 /// Puts the object back as it was.

@@ -26,6 +26,10 @@ fn after_a_revocation_nothing_begins_and_once_it_shows_nothing_leaves() {
     let stage = Stage::set("revoke", VALUE);
     let story = Story::of(&stage, |_| (), revoke, A_WHILE);
     story.holds(&["share_revoked"]);
+    for taken_back in [r#"{"spec":{"revoked":false}}"#, r#"{"spec":{"revoked":null}}"#] {
+        let patch = ["patch", "secretshare", "partner", "--type=merge", "--patch", taken_back];
+        stage.owner.run(&patch).expect_refused("spec.revoked is final");
+    }
 }
 
 #[test]
@@ -41,6 +45,7 @@ fn a_replica_that_is_cut_off_from_the_api_server_hinders_no_stop() {
     let hindrance =
         |callers: &[Pod]| Cut::between(&replica_of(&callers[0]).container("operator"), &api_server());
     let story = Story::of(&stage, hindrance, delete, A_WHILE);
+    story.was_hindered(1);
     story.holds(&["share_revoked", "secret_unknown"]);
 }
 
@@ -74,6 +79,7 @@ fn sidecars_that_are_cut_off_from_the_operator_hinder_no_stop() {
         callers.iter().map(|pod| Cut::between(&pod.container("app"), &replicas)).collect()
     };
     let story = Story::of(&stage, cut_off, delete, A_WHILE);
+    story.was_hindered(stopping::CALLERS);
     story.holds(&["share_revoked", "secret_unknown"]);
 }
 
@@ -82,5 +88,6 @@ fn a_replica_that_stands_still_hinders_no_stop_and_grants_nothing_when_it_goes_o
     let stage = Stage::set("stop-pause", VALUE);
     let pause = |callers: &[Pod]| replica_of(&callers[0]).container("operator").pause();
     let story = Story::of(&stage, pause, delete, A_WHILE);
+    story.was_hindered(1);
     story.holds(&["share_revoked", "secret_unknown"]);
 }

@@ -17,7 +17,10 @@ const ENOUGH: usize = 34;
 const AFTERWARDS: Duration = Duration::from_secs(2);
 /// What a sidecar says that hears nothing in time, as it may on a busy machine.
 pub const NO_ANSWER: &str = "operator_unreachable";
-const CALLERS: usize = 3;
+/// How many pods call.
+pub const CALLERS: usize = 3;
+/// How many calls of theirs are under way at once.
+const AT_ONCE: usize = 100;
 const PORT: u16 = 8443;
 
 /// The moments of a stop, in nanoseconds since 1970.
@@ -35,6 +38,7 @@ pub struct Story {
     stopped: Stopped,
     /// Before anything was hindered.
     undisturbed_until: i64,
+    hindered_until: i64,
     calls: Vec<Vec<Call>>,
     streams: Vec<Vec<Event>>,
     /// Trace and digest of the credential, of every request that the upstream saw.
@@ -104,11 +108,13 @@ impl Story {
         let hindrance = hinder(callers);
         let stopped = stop(stage);
         std::thread::sleep(watched);
+        let hindered_until = now();
         drop(hindrance);
         std::thread::sleep(AFTERWARDS);
         Self {
             stopped,
             undisturbed_until,
+            hindered_until,
             calls: load.end(),
             streams: streams.into_iter().map(|stream| stream.join().unwrap()).collect(),
             hits: stage.upstream().hits()[since + waited..].iter().map(trace_and_digest).collect(),
@@ -125,6 +131,24 @@ impl Story {
         assert!(took <= nanoseconds(LONGEST_STOP), "the stop took {} ms", took / 1_000_000);
     }
 
+    /// The control of a hindrance: calls of the first `pods` got no answer in time while it lasted, and none did before.
+    pub fn was_hindered(&self, pods: usize) {
+        let unanswered = |calls: &[Call], from: i64, until: i64| {
+            calls.iter().any(|call| call.start > from && call.start < until && by(call, &[NO_ANSWER]))
+        };
+        for calls in &self.calls[..pods] {
+            assert!(unanswered(calls, self.undisturbed_until, self.hindered_until), "nothing was hindered");
+            assert!(!unanswered(calls, 0, self.undisturbed_until - nanoseconds(UNHINDERED)), "all along");
+        }
+    }
+
+    /// There were that many calls at once when the stop was asked for.
+    fn was_under_load(&self) {
+        let open = |call: &&Call| call.start < self.undisturbed_until && call.end > self.undisturbed_until;
+        let open = self.calls.iter().flatten().filter(open).count();
+        assert!(open >= AT_ONCE, "{open} calls were under way");
+    }
+
     /// No call that began after the stop was accepted carried a credential; those before it did, from every pod.
     pub fn injected_nothing_later(&self, codes: &[&str]) {
         let injected: HashSet<&str> = self
@@ -133,6 +157,7 @@ impl Story {
             .filter(|(_, digest)| !digest.is_empty())
             .map(|(trace, _)| trace.as_str())
             .collect();
+        self.was_under_load();
         for calls in &self.calls {
             let before = calls.iter().filter(|call| call.start < self.undisturbed_until);
             let before = before.filter(|call| injected.contains(call.trace_id.as_str())).count();

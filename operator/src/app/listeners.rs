@@ -32,6 +32,9 @@ use crate::{admission::Reviewer, audit::AuditLog, metrics::Metrics, places::Plac
 /// Each listener has its own.
 const MAX_CONNECTIONS: usize = 256;
 const MAX_STREAMS: u32 = 16;
+/// What waits unread in memory, in bytes, for each stream and each connection.
+const STREAM_WINDOW: u32 = 64 * 1024;
+const CONNECTION_WINDOW: u32 = 128 * 1024;
 const HANDSHAKE: Duration = Duration::from_secs(5);
 const HEAD: Duration = Duration::from_secs(5);
 /// A connection lasts this long at most, whatever goes on in it.
@@ -100,13 +103,13 @@ where
 {
     let mut places = Places::new(MAX_CONNECTIONS);
     loop {
-        let Ok((stream, _)) = listener.accept().await else {
+        let Ok((stream, peer)) = listener.accept().await else {
             // Out of descriptors, most likely: a pause lets some close.
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
         let connection = timeout(CONNECTION, accept(stream));
-        places.admit(async move {
+        places.admit(peer.ip(), async move {
             let _ = connection.await;
         });
     }
@@ -120,7 +123,12 @@ where
 {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD);
-    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(MAX_STREAMS);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW);
     let service = service_fn(|request| {
         let reply = answer(request);
         async move { Ok::<_, Infallible>(reply.await) }
@@ -133,7 +141,7 @@ where
 mod tests {
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _},
-        net::TcpStream,
+        net::{TcpSocket, TcpStream},
     };
 
     use super::*;
@@ -146,8 +154,10 @@ mod tests {
             |stream| serve(stream, |_: Request<Incoming>| std::future::ready(said(StatusCode::OK, "alive")));
         let serving = tokio::spawn(async move { each_connection(&listener, alive).await });
         let mut strangers = Vec::new();
-        for _ in 0..=MAX_CONNECTIONS {
-            strangers.push(TcpStream::connect(address).await.unwrap());
+        for number in 0..=MAX_CONNECTIONS {
+            let stranger = TcpSocket::new_v4().unwrap();
+            stranger.bind(([127, 0, 1, u8::try_from(number % 16).unwrap()], 0).into()).unwrap();
+            strangers.push(stranger.connect(address).await.unwrap());
         }
         let mut probe = TcpStream::connect(address).await.unwrap();
         probe.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();

@@ -26,9 +26,9 @@ const RECIPIENTS: usize = 1024;
 pub(super) enum Purpose {
     /// A use by a recipient, named by its namespace's UID, or an enrolment of one of its containers.
     Use(Arc<str>),
-    /// A refusal, an alarm, or a count of them.
+    /// A refusal, or a count of refusals and alarms.
     Denial,
-    /// A change somebody made.
+    /// A change somebody made, or an alarm.
     Write,
 }
 

@@ -259,5 +259,5 @@ pub(super) const OPENING_KIND: &str = "segment_opened";
 /// The kind of the last row of a segment that was closed in good order.
 pub(super) const CLOSING_KIND: &str = "segment_closed";
 
-/// Refusals, alarms and their counts share one part of the log; the kinds they have in a row.
-pub(super) const DENIAL_KINDS: [&str; 3] = ["refusal", "alarm", "coalesced"];
+/// Refusals and counts share one part of the log; the kinds they have in a row.
+pub(super) const DENIAL_KINDS: [&str; 2] = ["refusal", "coalesced"];

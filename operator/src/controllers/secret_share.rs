@@ -80,11 +80,16 @@ pub async fn run(controller: Controller<SecretShare>, context: Arc<Context>) {
     watch::run(controller, reconcile, AGAIN, context).await;
 }
 
-/// The shares that a changed secret concerns: those it links to, or those that lend it.
+/// The shares that a changed secret concerns: those it links to and that are for its namespace, or those that lend it.
 fn concerned(shares: &Store<SecretShare>, secret: &Secret) -> Vec<ObjectRef<SecretShare>> {
     if let Some(link) = &secret.spec.link {
         let reference = |share: &ShareReference| ObjectRef::new(&share.name).within(&share.namespace);
-        return link.shares.iter().map(|share| reference(&share.share_ref)).collect();
+        let named = link.shares.iter().map(|share| reference(&share.share_ref));
+        let ours = |share: &ObjectRef<SecretShare>| {
+            let recipient = shares.get(share).map(|share| share.spec.recipient.namespace.name.clone());
+            recipient.is_some() && recipient == secret.metadata.namespace
+        };
+        return named.filter(ours).collect();
     }
     let lends = |share: &SecretShare| {
         share.metadata.namespace == secret.metadata.namespace

@@ -18,7 +18,7 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 
-use crate::{fault::with_causes, world::Steady};
+use crate::{enrol::SUSPICION_LABEL, fault::with_causes, world::Steady};
 
 /// How many objects of a kind are looked at at once.
 const CONCURRENCY: u16 = 16;
@@ -27,7 +27,7 @@ const CONCURRENCY: u16 = 16;
 const WATCH_SECONDS: u32 = 30;
 
 /// How many objects one answer to a list holds: a page of the largest objects still fits into memory.
-const PAGE: u32 = 50;
+const PAGE: u32 = 10;
 
 /// How a watch of ours is made.
 #[must_use]
@@ -35,10 +35,16 @@ pub fn config() -> watcher::Config {
     watcher::Config::default().timeout(WATCH_SECONDS).page_size(PAGE)
 }
 
-/// Drops from an object what only weighs: who wrote which field, and annotations, which nothing here decides by.
+/// Drops from an object what only weighs, and of which anybody can write any amount: who wrote which field and who owns it,
+/// annotations, and labels but the one that something here decides by.
 pub fn slim<K: Resource>(object: &mut K) {
-    object.meta_mut().managed_fields = None;
-    object.meta_mut().annotations = None;
+    let metadata = object.meta_mut();
+    metadata.managed_fields = None;
+    metadata.owner_references = None;
+    metadata.annotations = None;
+    if let Some(labels) = &mut metadata.labels {
+        labels.retain(|label, _| label == SUSPICION_LABEL);
+    }
 }
 
 /// A controller of every `K` that can be read.

@@ -81,12 +81,13 @@ impl Server {
                 _ = drain.changed() => break,
                 accepted = listener.accept() => accepted,
             };
-            let Ok((stream, _)) = accepted else {
+            let Ok((stream, peer)) = accepted else {
                 // Out of descriptors, most likely: a pause lets some close.
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             };
-            anonymous.admit(self.clone().welcome(stream, tls.clone(), places.clone(), drain.clone()));
+            anonymous
+                .admit(peer.ip(), self.clone().welcome(stream, tls.clone(), places.clone(), drain.clone()));
         }
         // Each sidecar's connection holds a place until it is over.
         let _ = places.acquire_many(MAX_CONNECTIONS).await;
