@@ -12,7 +12,7 @@ CARGO_DENY_VERSION := 0.20.2
 CARGO_FUZZ_VERSION := 0.13.2
 SECONDS ?= 10
 
-.PHONY: help check test test-fast test-cluster demo benchmark fuzz generate programs tools
+.PHONY: help check test test-fast test-cluster test-demo demo benchmark mutants fuzz generate programs tools
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -28,7 +28,7 @@ check: tools ## Format, lints, dependency rules, licences, generated files
 	cd e2e/peers && test -z "$$(gofmt -l .)" && go vet ./...
 	cd e2e/cluster && test -z "$$(gofmt -l .)" && go vet ./...
 
-test: test-fast test-cluster ## Every test, on this machine and on a real cluster
+test: test-fast cluster-test test-cluster test-demo ## Every test, on this machine and on a real cluster
 
 test-fast: cluster-packages ## The tests that need no cluster
 	cargo test --workspace --exclude keylend-e2e --locked
@@ -37,8 +37,14 @@ test-fast: cluster-packages ## The tests that need no cluster
 test-cluster: programs cluster-tools ## The promises, on a real cluster that is brought up and taken down
 	scripts/test-cluster
 
+test-demo: programs cluster-tools ## The demo, and that it notices a step that does not hold
+	scripts/test-demo
+
 demo: programs cluster-tools ## The story of one lent credential, checked step by step (KEEP=1 leaves the cluster)
 	scripts/demo
+
+mutants: programs cluster-tools ## Take away one protection at a time and demand a red test (ONLY="NAME..." for some)
+	scripts/mutants
 
 fuzz: ## Run each fuzz target for SECONDS (10)
 	@$(TOOLS)/bin/cargo-fuzz --version 2>/dev/null | grep -qF $(CARGO_FUZZ_VERSION) || \
@@ -53,7 +59,8 @@ programs: cluster-packages ## Build the static programs that the images hold
 		-p keylend-operator -p keylend-sidecar -p kubectl-keylend
 	mkdir -p .build && cd e2e/peers && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o ../../.build/keylend-peers .
 
-generate: ## Write the custom resource definitions from the Rust types
+generate: ## Write what is generated: resource definitions from the Rust types, the list of mutants
+	scripts/mutants list >mutants/README.md
 	cargo run --quiet --locked -p keylend-crds --bin crdgen crds
 	cp crds/*.yaml charts/keylend/files/crds/
 

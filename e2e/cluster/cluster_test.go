@@ -20,7 +20,13 @@ func TestTheClusterComesUpGoesDownAndSurvivesCrashes(t *testing.T) {
 	keylend(t, "down")
 	t.Cleanup(func() { keylend(t, "down") })
 
+	began := time.Now()
 	keylend(t, "up")
+	if took := time.Since(began); took > 30*time.Second {
+		t.Errorf("up took %s", took)
+	} else {
+		t.Logf("up in %s", took)
+	}
 	t.Run("up a second time changes nothing", func(t *testing.T) {
 		before := node(t)
 		if said := keylend(t, "up"); !strings.Contains(said, "already up") {
