@@ -14,6 +14,8 @@ mod once;
 #[cfg(test)]
 mod origin;
 #[cfg(test)]
+mod requests;
+#[cfg(test)]
 mod scrubbing;
 #[cfg(test)]
 mod stop;
@@ -32,3 +34,6 @@ mod scripted_operator;
 #[allow(dead_code, reason = "shared with the tests of the link, which use more of it")]
 #[cfg(test)]
 mod sidecar;
+#[path = "../http1/requests/tables.rs"]
+#[cfg(test)]
+mod tables;

@@ -68,6 +68,14 @@ impl Seen {
     }
 }
 
+/// One request, as somebody reads it who knows of nothing odd.
+pub struct Request {
+    pub head: String,
+    /// With chunks put together.
+    pub body: Vec<u8>,
+    length: usize,
+}
+
 type Script = dyn Fn(&str) -> Vec<Act> + Send + Sync;
 
 pub struct Origin {
@@ -102,6 +110,19 @@ impl Origin {
     /// Every connection so far, whether its handshake was completed or not.
     pub fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
+    }
+
+    /// The requests that were received since this was last called; every byte must be of one.
+    pub fn take(&self) -> Vec<Request> {
+        let mut requests = Vec::new();
+        for seen in self.seen.lock().unwrap().iter_mut() {
+            while !seen.received.is_empty() {
+                let request = request(&seen.received).expect("a whole request");
+                seen.received.drain(..request.length);
+                requests.push(request);
+            }
+        }
+        requests
     }
 
     /// All requests' heads of all connections.
@@ -195,7 +216,7 @@ fn due(at: At, waiting: &[u8], received: usize, acted: bool) -> Option<(usize, u
     match at {
         At::Byte(count) => (received >= count && !acted).then_some((waiting.len(), 0)),
         At::Head => head(waiting).filter(|_| !acted).map(|length| (length, 0)),
-        At::Request => request(waiting).map(|length| (length, length)),
+        At::Request => request(waiting).map(|request| (request.length, request.length)),
     }
 }
 
@@ -203,18 +224,36 @@ fn head(bytes: &[u8]) -> Option<usize> {
     bytes.windows(4).position(|window| window == b"\r\n\r\n").map(|start| start + 4)
 }
 
-/// The length of the first whole request, if there is one.
-fn request(bytes: &[u8]) -> Option<usize> {
-    let length = head(bytes)?;
-    let text = std::str::from_utf8(&bytes[..length]).unwrap().to_ascii_lowercase();
-    if text.contains("transfer-encoding: chunked") {
-        let body = &bytes[length..];
-        let end = body.windows(5).position(|window| window == b"0\r\n\r\n")?;
-        return Some(length + end + 5);
+/// The first whole request, if there is one.
+fn request(bytes: &[u8]) -> Option<Request> {
+    let (head, rest) = bytes.split_at(head(bytes)?);
+    let head = String::from_utf8(head.to_vec()).unwrap();
+    let (body, read) = if head.contains("\r\nTransfer-Encoding: chunked\r\n") {
+        chunks(rest)?
+    } else {
+        let stated = head.split("\r\nContent-Length: ").nth(1);
+        let length = stated.map_or(0, |rest| rest.split("\r\n").next().unwrap().parse().unwrap());
+        (rest.get(..length)?.to_vec(), length)
+    };
+    let length = head.len() + read;
+    Some(Request { head, body, length })
+}
+
+/// The data of a chunked body without trailers, and how many bytes the body takes.
+fn chunks(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
+    let (mut data, mut read) = (Vec::new(), 0);
+    loop {
+        let digits = bytes[read..].windows(2).position(|window| window == b"\r\n")?;
+        let size = std::str::from_utf8(&bytes[read..read + digits]).unwrap();
+        let start = read + digits + 2;
+        let end = start + usize::from_str_radix(size, 16).unwrap();
+        assert_eq!(bytes.get(end..end + 2)?, b"\r\n", "after a chunk of {size}");
+        data.extend_from_slice(&bytes[start..end]);
+        read = end + 2;
+        if start == end {
+            return Some((data, read));
+        }
     }
-    let stated = text.split("content-length: ").nth(1).map_or("0", |rest| rest.split("\r\n").next().unwrap());
-    let whole = length + stated.parse::<usize>().unwrap_or(0);
-    (bytes.len() >= whole).then_some(whole)
 }
 
 async fn perform(stream: &mut TlsStream<TcpStream>, act: Act) -> Option<End> {

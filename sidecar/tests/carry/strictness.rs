@@ -9,35 +9,6 @@ use crate::{
 };
 
 #[tokio::test]
-async fn an_app_that_is_malformed_is_refused_and_closed() {
-    let origin = Origin::start(HOST, At::Request, |_| ok("")).await;
-    let whole = Whole::before(&origin).await;
-    let host = format!("Host: {}\r\n", whole.address);
-    for request in [
-        format!("GET /r/ HTTP/1.0\r\n{host}\r\n"),
-        format!("GET /r/ HTTP/1.1\r\n{host}{host}\r\n"),
-        "GET /r/ HTTP/1.1\r\n\r\n".to_owned(),
-        format!("GET /r/ HTTP/1.1\n{host}\n\n"),
-        format!(
-            "POST /r/ HTTP/1.1\r\n{host}Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
-        ),
-        format!("POST /r/ HTTP/1.1\r\n{host}Content-Length: 1\r\nContent-Length: 1\r\n\r\nx"),
-        format!("GET /r/#x HTTP/1.1\r\n{host}\r\n"),
-        format!("TRACE /r/ HTTP/1.1\r\n{host}\r\n"),
-        format!("CONNECT /r/ HTTP/1.1\r\n{host}\r\n"),
-        format!("GET /r/ HTTP/1.1\r\n{host}Upgrade: websocket\r\nConnection: upgrade\r\n\r\n"),
-        format!("GET /r/ HTTP/1.1\r\n{host}X: {}\r\n\r\n", "x".repeat(33_000)),
-    ] {
-        let mut app = whole.app().await;
-        app.send(&request).await;
-        let reply = app.reply().await;
-        assert_eq!((reply.status, reply.refusal()), (400, Some("request_malformed")), "{request}");
-        assert_eq!(app.rest().await, "", "{request}");
-    }
-    assert_eq!((origin.seen().len(), whole.asks().len()), (0, 0));
-}
-
-#[tokio::test]
 async fn a_request_for_somebody_else_is_refused_before_anybody_is_asked() {
     let origin = Origin::start(HOST, At::Request, |_| ok("")).await;
     let whole = Whole::before(&origin).await;
