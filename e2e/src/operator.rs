@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf};
 
 use serde_json::Value;
 
-use crate::{Container, Kubectl, container::signal, eventually, node};
+use crate::{Container, Kubectl, Pod, app, container::signal, eventually, node};
 
 /// The pods of the two replicas.
 pub const REPLICAS: [&str; 2] = ["keylend-operator-0", "keylend-operator-1"];
@@ -15,6 +15,29 @@ const NAMESPACE: &str = "keylend-system";
 #[must_use]
 pub fn kubectl() -> Kubectl {
     Kubectl::admin(NAMESPACE)
+}
+
+/// The replicas as they run.
+///
+/// # Panics
+/// When there are not two.
+#[track_caller]
+#[must_use]
+pub fn pods() -> Vec<Pod> {
+    let replicas = kubectl().pods("app.kubernetes.io/name=keylend");
+    assert_eq!(replicas.len(), REPLICAS.len(), "{replicas:?}");
+    replicas
+}
+
+/// What Prometheus reads of a replica.
+///
+/// # Panics
+/// When it does not answer.
+#[track_caller]
+#[must_use]
+#[expect(clippy::expect_used, reason = "a test of the metrics cannot go on without them")]
+pub fn metrics(replica: &Pod) -> String {
+    app::text(&format!("http://{}:9090/metrics", replica.address)).expect("a replica has metrics")
 }
 
 /// The container of `replica`.

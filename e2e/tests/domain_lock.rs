@@ -2,7 +2,7 @@
 //!
 //! The operator's own test of its rule and the plugin's of `lock test` read the same table.
 
-use keylend_e2e::{App, Capture, Kubectl, Stage, eventually};
+use keylend_e2e::{App, Capture, Kubectl, Stage, eventually, operator};
 use serde_json::{Value, json};
 
 const VALUE: &str = "kl-test-c05e81d7f92ab364";
@@ -157,9 +157,8 @@ fn rows_with(stage: &Stage, app: &App, rows: &[Row], verdict: &str) {
 
 /// The connections that the app's pod began meanwhile, but for those to the operator.
 fn dialled_by(stage: &Stage, calls: impl FnOnce()) -> Vec<String> {
-    let pods =
-        Kubectl::admin("keylend-system").run(&["get", "pods", "--output=jsonpath={.items[*].status.podIP}"]);
-    let operators = pods.expect_ok().replace(' ', " or ");
+    let operators: Vec<String> = operator::pods().into_iter().map(|replica| replica.address).collect();
+    let operators = operators.join(" or ");
     let app = stage.pod_address("app=checkout");
     let begins = "tcp[tcpflags] & (tcp-syn|tcp-ack) == tcp-syn";
     let capture = Capture::of(&format!("src host {app} and {begins} and not dst host ({operators})"));

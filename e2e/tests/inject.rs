@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keylend_e2e::{App, Kubectl, Stage, eventually, pod, within};
+use keylend_e2e::{App, Kubectl, Stage, eventually, operator, pod, within};
 use serde_json::{Value, json};
 
 const VALUE: &str = "kl-test-1d6a90e5c2b7f384";
@@ -134,7 +134,7 @@ struct Operator(Kubectl);
 
 impl Operator {
     fn down() -> Self {
-        let operator = Self(Kubectl::admin("keylend-system"));
+        let operator = Self(operator::kubectl());
         operator.scale("0");
         let gone =
             ["wait", "pod", "--selector=app.kubernetes.io/name=keylend", "--for=delete", "--timeout=60s"];

@@ -1,6 +1,6 @@
 //! A hand-written pod enrols if it is what the injector makes, byte for byte, and not if one field is another.
 
-use keylend_e2e::{Kubectl, Stage, eventually};
+use keylend_e2e::{Stage, eventually, operator};
 use serde_json::{Value, json};
 
 use crate::VALUE;
@@ -77,12 +77,8 @@ fn one_field_off_and_a_hand_written_pod_enrols_nothing() {
 /// Whether a key is bound to the pod's container.
 fn is_enrolled(stage: &Stage, pod: &str) -> bool {
     let uid = stage.recipient.json("pod", pod)["metadata"]["uid"].as_str().unwrap().to_owned();
-    let records = Kubectl::admin("keylend-system").run(&[
-        "get",
-        "configmaps",
-        "--selector=keylend.dev/enrolment",
-        "--output=json",
-    ]);
+    let records =
+        operator::kubectl().run(&["get", "configmaps", "--selector=keylend.dev/enrolment", "--output=json"]);
     let records: Value = serde_json::from_str(&records.expect_ok()).unwrap();
     records["items"].as_array().unwrap().iter().any(|record| record["data"]["podUid"] == uid.as_str())
 }

@@ -6,8 +6,8 @@ mod stopping;
 
 use std::time::Duration;
 
-use keylend_e2e::{Cut, Pod, Stage, wait::now};
-use stopping::{LONGEST_STOP, NO_ANSWER, Story, api_server, delete, expire, replica_of, replicas, revoke};
+use keylend_e2e::{Cut, Pod, Stage, operator, wait::now};
+use stopping::{LONGEST_STOP, NO_ANSWER, Story, api_server, delete, expire, replica_of, revoke};
 
 const VALUE: &str = "kl-test-57d3e0c1a9f4b268";
 /// Longer than any connection waits in the sidecar for its next call.
@@ -53,7 +53,7 @@ fn a_replica_that_is_cut_off_from_the_api_server_hinders_no_stop() {
 fn while_every_replica_is_cut_off_from_the_api_server_nothing_begins_and_the_deletion_waits() {
     let stage = Stage::set("stop-apis", VALUE);
     let cut_all = |_: &[Pod]| -> Vec<Cut> {
-        let replicas = replicas().into_iter().map(|replica| replica.container("operator"));
+        let replicas = operator::pods().into_iter().map(|replica| replica.container("operator"));
         replicas.map(|replica| Cut::between(&replica, &api_server())).collect()
     };
     let accept = |stage: &Stage| {
@@ -75,7 +75,7 @@ fn while_every_replica_is_cut_off_from_the_api_server_nothing_begins_and_the_del
 fn sidecars_that_are_cut_off_from_the_operator_hinder_no_stop() {
     let stage = Stage::set("stop-line", VALUE);
     let cut_off = |callers: &[Pod]| -> Vec<Cut> {
-        let replicas: Vec<String> = replicas().into_iter().map(|replica| replica.address).collect();
+        let replicas: Vec<String> = operator::pods().into_iter().map(|replica| replica.address).collect();
         callers.iter().map(|pod| Cut::between(&pod.container("app"), &replicas)).collect()
     };
     let story = Story::of(&stage, cut_off, delete, A_WHILE);

@@ -4,7 +4,7 @@
 use std::{collections::HashSet, thread::JoinHandle, time::Duration};
 
 use jiff::Timestamp;
-use keylend_e2e::{Call, Capture, Event, Kubectl, Load, Pod, Stage, eventually, wait::now};
+use keylend_e2e::{Call, Capture, Event, Kubectl, Load, Pod, Stage, eventually, operator, wait::now};
 use serde_json::{Value, json};
 
 /// How long a stop may take, from the command to its return.
@@ -207,19 +207,13 @@ impl Story {
     }
 }
 
-/// The operator's two.
-pub fn replicas() -> Vec<Pod> {
-    let replicas = Kubectl::admin("keylend-system").pods("app.kubernetes.io/name=keylend");
-    assert_eq!(replicas.len(), 2, "{replicas:?}");
-    replicas
-}
-
 /// The replica that the sidecar of `pod` was connected to last.
 pub fn replica_of(pod: &Pod) -> Pod {
     let log = ["logs", &pod.name, "--container", "keylend-sidecar"];
     let log = Kubectl::admin(&pod.namespace).run(&log).expect_ok();
     let connected = log.lines().rfind(|line| line.contains("connected to the operator")).unwrap_or_default();
-    let found = replicas().into_iter().find(|replica| connected.contains(&format!("\"{}:", replica.address)));
+    let found =
+        operator::pods().into_iter().find(|replica| connected.contains(&format!("\"{}:", replica.address)));
     found.unwrap_or_else(|| panic!("{} is connected to no replica: {log}", pod.name))
 }
 

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use keylend_e2e::{App, Kubectl, Pod, Stage, Summary, app};
+use keylend_e2e::{App, Pod, Stage, Summary, app, operator};
 use serde_json::{Value, json};
 
 use self::{nginx::Nginx, process::Process};
@@ -77,7 +77,8 @@ fn through_nginx(nginx: &Nginx) -> Way {
 }
 
 fn through_sidecar(pod: &Pod) -> io::Result<Way> {
-    let operators = operators().iter().map(|replica| Process::of(&replica.container("operator"))).collect();
+    let operators =
+        operator::pods().iter().map(|replica| Process::of(&replica.container("operator"))).collect();
     Ok(Way {
         name: "keylend",
         wish: json!({"url": format!("/stripe{PATH}")}),
@@ -89,15 +90,11 @@ fn through_sidecar(pod: &Pod) -> io::Result<Way> {
     })
 }
 
-fn operators() -> Vec<Pod> {
-    Kubectl::admin("keylend-system").pods("app.kubernetes.io/name=keylend")
-}
-
 /// Sizes, memory before the first call, and how long a start takes.
 fn at_rest(pod: &Pod, programs: &Path) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "\n{:<18}{:>10}{:>14}{:>16}", "", "size MB", "idle RSS MB", "start ms")?;
-    let replica = &operators()[0];
+    let replica = &operator::pods()[0];
     let parts = [
         ("keylend-sidecar", pod, "keylend-sidecar", "enrolled"),
         ("keylend-operator", replica, "operator", "the operator is ready"),
