@@ -5,11 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::{Context, Result};
 use clap::Args;
 use jiff::Timestamp;
-use keylend_contract::{
-    blob::{Scope, SealingKeys},
-    environment::Environment,
-    name::SecretName,
-};
+use keylend_contract::{blob::Scope, environment::Environment, name::SecretName, sealing_key::SealingKeys};
 use serde_json::json;
 
 use crate::{

@@ -10,13 +10,13 @@
 //! The header, everything before `enc`, is authenticated as additional data; `info` is the [`Scope`], so a blob opens
 //! for exactly one field of one secret and a copy elsewhere does not. This format is for ever.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, ops::Range, str::FromStr};
 
 use aws_lc_rs::{digest, rand};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use rustls::crypto::{
     aws_lc_rs::hpke::DH_KEM_P256_HKDF_SHA256_AES_256 as HPKE,
-    hpke::{EncapsulatedSecret, HpkePrivateKey, HpkePublicKey},
+    hpke::{EncapsulatedSecret, Hpke as _, HpkePublicKey},
 };
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -24,20 +24,26 @@ use zeroize::Zeroizing;
 use crate::{
     hexadecimal::hexadecimal,
     plaintext::{MAX_VALUE_BYTES, Plaintext, PlaintextError},
+    sealing_key::{KEY_ID_BYTES, POINT_BYTES, SealingKeyId, SealingPrivateKey, SealingPublicKey},
 };
 
 const PREFIX: &str = "kl1.";
 const FORMAT: u8 = 1;
 /// DHKEM(P-256, HKDF-SHA256), HKDF-SHA256, AES-256-GCM (RFC 9180, 7).
 const SUITE: [u8; 6] = [0x00, 0x10, 0x00, 0x01, 0x00, 0x02];
-const HEADER_BYTES: usize = 1 + 6 + 8 + 16 + 8;
-const ENCAPSULATED_BYTES: usize = 65;
+/// Where in a blob what is; `enc` and the ciphertext follow the header.
+const FORMAT_AT: usize = 0;
+const SUITE_AT: Range<usize> = 1..7;
+const KEY_ID_AT: Range<usize> = 7..15;
+const RANDOM_ID_AT: Range<usize> = 15..31;
+const SEALED_AT: Range<usize> = 31..39;
+const HEADER_BYTES: usize = SEALED_AT.end;
 const TAG_BYTES: usize = 16;
 const SCOPE_LABEL: &[u8] = b"keylend blob v1";
 
 /// The longest blob, in characters.
 pub const MAX_BLOB_CHARACTERS: usize =
-    PREFIX.len() + (HEADER_BYTES + ENCAPSULATED_BYTES + TAG_BYTES + MAX_VALUE_BYTES).div_ceil(3) * 4;
+    PREFIX.len() + (HEADER_BYTES + POINT_BYTES + TAG_BYTES + MAX_VALUE_BYTES).div_ceil(3) * 4;
 
 /// What a blob opens for, and nothing else.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,18 +59,6 @@ pub struct Scope<'a> {
     /// The field, such as `value`.
     pub field: &'a str,
 }
-
-/// A key's name: the first eight bytes of SHA-256 over its label and its public half.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct SealingKeyId([u8; 8]);
-
-/// The public half of a sealing key pair: an uncompressed P-256 point (SEC 1).
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct SealingPublicKey(Vec<u8>);
-
-/// The private half of a sealing key pair; only the operator has one.
-pub struct SealingPrivateKey(HpkePrivateKey);
 
 /// A sealed field as it travels, parsed but not opened.
 #[derive(Clone, PartialEq, Eq)]
@@ -86,9 +80,6 @@ pub enum BlobError {
     /// A format or suite that is not spoken here.
     #[error("this sealed value has a format that this version does not know; seal it again")]
     FormatUnknown,
-    /// A public key that is none.
-    #[error("this is not a sealing key; fetch the operator's keys again")]
-    Key,
     /// Sealed for another namespace, name, type, environment, field or key, or altered.
     #[error(
         "this sealed value was made for another namespace, name, type, environment or field, or was altered; seal it again for this one"
@@ -122,48 +113,13 @@ impl Scope<'_> {
     }
 }
 
-/// Makes a key pair.
-///
-/// # Errors
-/// [`BlobError::Sealing`] when the random generator fails.
-pub fn generate_sealing_key() -> Result<(SealingPublicKey, SealingPrivateKey), BlobError> {
-    use rustls::crypto::hpke::Hpke as _;
-    let (public, private) = HPKE.generate_key_pair().map_err(|_| BlobError::Sealing)?;
-    Ok((SealingPublicKey(public.0), SealingPrivateKey(private)))
-}
-
-impl SealingPrivateKey {
-    /// Takes the bytes of [`Self::expose`] back in.
-    #[must_use]
-    pub fn from_bytes(bytes: &[u8]) -> Self {
-        Self(HpkePrivateKey::from(bytes.to_vec()))
-    }
-
-    /// Lends the bytes to `borrow`, for wrapping.
-    pub fn expose<R>(&self, borrow: impl FnOnce(&[u8]) -> R) -> R {
-        borrow(self.0.secret_bytes())
-    }
-}
-
 impl SealingPublicKey {
-    /// The key's name.
-    #[must_use]
-    pub fn id(&self) -> SealingKeyId {
-        let mut context = digest::Context::new(&digest::SHA256);
-        context.update(b"keylend sealing key");
-        context.update(&self.0);
-        let mut id = [0; 8];
-        id.copy_from_slice(&context.finish().as_ref()[..8]);
-        SealingKeyId(id)
-    }
-
     /// Seals `value` for `scope`; `sealed_at_ms` is the time since 1970 in milliseconds.
     ///
     /// # Errors
     /// [`BlobError::Sealing`] when the library or the random generator fails.
     pub fn seal(&self, scope: &Scope<'_>, value: &Plaintext, sealed_at_ms: u64) -> Result<Blob, BlobError> {
-        use rustls::crypto::hpke::Hpke as _;
-        let mut id = [0; 16];
+        let mut id = [0; RANDOM_ID_AT.end - RANDOM_ID_AT.start];
         rand::fill(&mut id).map_err(|_| BlobError::Sealing)?;
         let mut bytes = vec![FORMAT];
         bytes.extend_from_slice(&SUITE);
@@ -179,27 +135,12 @@ impl SealingPublicKey {
     }
 }
 
-impl TryFrom<String> for SealingPublicKey {
-    type Error = BlobError;
-
-    fn try_from(text: String) -> Result<Self, BlobError> {
-        let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_| BlobError::Key)?;
-        if bytes.len() == ENCAPSULATED_BYTES && bytes[0] == 4 { Ok(Self(bytes)) } else { Err(BlobError::Key) }
-    }
-}
-
-impl From<SealingPublicKey> for String {
-    fn from(key: SealingPublicKey) -> Self {
-        BASE64_URL_SAFE_NO_PAD.encode(key.0)
-    }
-}
-
 impl Blob {
     /// The key it is sealed to.
     #[must_use]
     pub fn key(&self) -> SealingKeyId {
-        let mut id = [0; 8];
-        id.copy_from_slice(&self.bytes[7..15]);
+        let mut id = [0; KEY_ID_BYTES];
+        id.copy_from_slice(&self.bytes[KEY_ID_AT]);
         SealingKeyId(id)
     }
 
@@ -207,7 +148,7 @@ impl Blob {
     #[must_use]
     pub fn sealed_at_ms(&self) -> u64 {
         let mut stamp = [0; 8];
-        stamp.copy_from_slice(&self.bytes[31..HEADER_BYTES]);
+        stamp.copy_from_slice(&self.bytes[SEALED_AT]);
         u64::from_be_bytes(stamp)
     }
 
@@ -223,9 +164,8 @@ impl Blob {
     /// # Errors
     /// [`BlobError::DoesNotOpen`] for any other scope or key, [`BlobError::Plaintext`] if it holds no value.
     pub fn open(&self, scope: &Scope<'_>, key: &SealingPrivateKey) -> Result<Plaintext, BlobError> {
-        use rustls::crypto::hpke::Hpke as _;
         let (header, sealed) = self.bytes.split_at(HEADER_BYTES);
-        let (encapsulated, ciphertext) = sealed.split_at(ENCAPSULATED_BYTES);
+        let (encapsulated, ciphertext) = sealed.split_at(POINT_BYTES);
         let encapsulated = EncapsulatedSecret(encapsulated.to_vec());
         let opened = HPKE
             .open(&encapsulated, &scope.info(), header, ciphertext, &key.0)
@@ -243,10 +183,10 @@ impl FromStr for Blob {
         }
         let encoded = text.strip_prefix(PREFIX).ok_or(BlobError::Malformed)?;
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(encoded).map_err(|_| BlobError::Malformed)?;
-        if bytes.len() < HEADER_BYTES + ENCAPSULATED_BYTES + TAG_BYTES {
+        if bytes.len() < HEADER_BYTES + POINT_BYTES + TAG_BYTES {
             return Err(BlobError::Malformed);
         }
-        if bytes[0] != FORMAT || bytes[1..7] != SUITE {
+        if bytes[FORMAT_AT] != FORMAT || bytes[SUITE_AT] != SUITE {
             return Err(BlobError::FormatUnknown);
         }
         Ok(Self { bytes })
@@ -259,36 +199,9 @@ impl fmt::Display for Blob {
     }
 }
 
-impl fmt::Display for SealingKeyId {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&hexadecimal(&self.0))
-    }
-}
-
 impl fmt::Display for BlobDigest {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)
-    }
-}
-
-/// The operator's public halves as they stand in a `ConfigMap`, or in a file for sealing offline.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct SealingKeys {
-    /// The name of the key to seal to.
-    pub primary: String,
-    /// The keys by name.
-    pub keys: std::collections::BTreeMap<String, SealingPublicKey>,
-}
-
-impl SealingKeys {
-    /// The key to seal to.
-    ///
-    /// # Errors
-    /// [`BlobError::Key`] if it is not listed, or listed under a name that is not its own.
-    pub fn primary(&self) -> Result<&SealingPublicKey, BlobError> {
-        let key = self.keys.get(&self.primary).ok_or(BlobError::Key)?;
-        if key.id().to_string() == self.primary { Ok(key) } else { Err(BlobError::Key) }
     }
 }
 
@@ -297,6 +210,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::sealing_key::generate_sealing_key;
 
     const SCOPE: Scope<'_> = Scope {
         namespace: "payments",
@@ -357,13 +271,12 @@ mod tests {
         }
         assert_eq!("kl1.".to_owned().parse::<Blob>().err(), Some(BlobError::Malformed));
         let mut newer = public.seal(&SCOPE, &value(), 1).unwrap();
-        newer.bytes[0] = 2;
+        newer.bytes[FORMAT_AT] = 2;
         assert_eq!(newer.to_string().parse::<Blob>().err(), Some(BlobError::FormatUnknown));
     }
 
     #[test]
     fn a_hand_made_blob_of_something_that_is_no_value_is_refused() {
-        use rustls::crypto::hpke::Hpke as _;
         let (public, private) = generate_sealing_key().unwrap();
         for bytes in [b"short".to_vec(), b"kl-test\r\nx: y".to_vec(), vec![b'x'; MAX_VALUE_BYTES + 1]] {
             let header = public.seal(&SCOPE, &value(), 1).unwrap().bytes[..HEADER_BYTES].to_vec();
@@ -372,17 +285,6 @@ mod tests {
             let blob = Blob { bytes: [header, enc.0, sealed].concat() };
             assert!(matches!(blob.open(&SCOPE, &private), Err(BlobError::Plaintext(_))));
         }
-    }
-
-    #[test]
-    fn the_primary_key_stands_under_its_own_name() {
-        let (public, _) = generate_sealing_key().unwrap();
-        let id = public.id().to_string();
-        let keys = SealingKeys { primary: id.clone(), keys: [(id.clone(), public.clone())].into() };
-        let read: SealingKeys = serde_json::from_str(&serde_json::to_string(&keys).unwrap()).unwrap();
-        assert_eq!(read.primary().unwrap(), &public);
-        let swapped = SealingKeys { primary: "00".into(), keys: [("00".to_owned(), public)].into() };
-        assert_eq!(swapped.primary().err(), Some(BlobError::Key));
     }
 
     proptest! {

@@ -13,7 +13,7 @@
 //! | [`name`], [`environment`], [`template`] | what a route may say |
 //! | [`place`] | where in a request a value may stand |
 //! | [`plaintext`], [`material`] | a value, and what it is for |
-//! | [`blob`] | a value sealed on a client |
+//! | [`blob`], [`sealing_key`] | a value sealed on a client, and the key it is sealed to |
 //! | [`hexadecimal`] | how digests and identifiers are written |
 //! | [`refusal`] | every way to say no |
 //! | [`wire`] | the messages between sidecar and operator |
@@ -30,6 +30,7 @@ pub mod name;
 pub mod place;
 pub mod plaintext;
 pub mod refusal;
+pub mod sealing_key;
 pub mod template;
 pub mod upstream;
 pub mod veil;

@@ -18,8 +18,9 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use keylend_contract::{
-    blob::{self, Blob, BlobError, Scope, SealingKeys, SealingPrivateKey, SealingPublicKey},
+    blob::{Blob, BlobError, Scope},
     plaintext::Plaintext,
+    sealing_key::{self, SealingKeyError, SealingKeys, SealingPrivateKey, SealingPublicKey},
 };
 
 use crate::{
@@ -56,8 +57,8 @@ pub enum SealingError {
     )]
     Damaged,
     /// No key pair could be made.
-    #[error("making a sealing key: {0}")]
-    Blob(#[from] BlobError),
+    #[error(transparent)]
+    Key(#[from] SealingKeyError),
     /// The private half could not be sealed.
     #[error("keeping a sealing key: {0}")]
     Put(#[from] PutError),
@@ -160,7 +161,7 @@ impl SealingKeyring {
     }
 
     async fn first_pair(&self) -> Result<CoreSecret, SealingError> {
-        let (public, private) = blob::generate_sealing_key()?;
+        let (public, private) = sealing_key::generate_sealing_key()?;
         let id = public.id().to_string();
         let private = private.expose(|bytes| Zeroizing::new(bytes.to_vec()));
         let sealed = storage::seal(&*self.keys, &self.binding(&id), &private).await?;

@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use keylend_contract::blob::{Blob, Scope, SealingKeys, SealingPrivateKey, generate_sealing_key};
+use keylend_contract::{
+    blob::{Blob, Scope},
+    sealing_key::{SealingKeys, SealingPrivateKey, generate_sealing_key},
+};
 
 use crate::run::{Run, keylend_with_input};
 

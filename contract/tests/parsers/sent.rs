@@ -1,10 +1,11 @@
 //! What machines send: bytes are refused, or mean one thing that is written again as it was understood.
 
 use keylend_contract::{
-    blob::{Blob, BlobError, Scope, SealingKeys, SealingPrivateKey},
+    blob::{Blob, BlobError, Scope},
     material::{HeaderMaterial, Material, Part},
     plaintext::{MAX_VALUE_BYTES, MIN_VALUE_BYTES, Plaintext},
     refusal::Refusal,
+    sealing_key::{SealingKeys, SealingPrivateKey},
     wire::{Answer, Ask, Enrol, EnrolAnswer, Renew, RenewAnswer, decode, encode},
 };
 use serde::{Serialize, de::DeserializeOwned};

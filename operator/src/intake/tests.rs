@@ -1,6 +1,6 @@
 //! Which blob comes in: once, newer than the live one, and not from the future.
 
-use keylend_contract::blob::{SealingPublicKey, generate_sealing_key};
+use keylend_contract::sealing_key::{SealingPublicKey, generate_sealing_key};
 use zeroize::Zeroizing;
 
 use super::*;

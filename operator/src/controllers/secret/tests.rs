@@ -1,8 +1,9 @@
 //! The controller of secrets against a small API server: values come in, move, stay and go.
 
 use keylend_contract::{
-    blob::{Blob, Scope, SealingKeys},
+    blob::{Blob, Scope},
     plaintext::Plaintext,
+    sealing_key::SealingKeys,
 };
 use keylend_crds::Reason;
 use serde_json::{Value, json};
