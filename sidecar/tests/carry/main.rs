@@ -24,6 +24,8 @@ mod streaming;
 #[cfg(test)]
 mod strictness;
 #[cfg(test)]
+mod tls;
+#[cfg(test)]
 mod whole;
 
 #[path = "../link/scripted_operator.rs"]

@@ -8,7 +8,9 @@ use std::{
 };
 
 use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls::{ServerConfig, crypto::aws_lc_rs};
+use rustls::{
+    ALL_VERSIONS, HandshakeKind, ProtocolVersion, ServerConfig, SupportedProtocolVersion, crypto::aws_lc_rs,
+};
 use rustls_pki_types::PrivateKeyDer;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -55,6 +57,8 @@ pub enum End {
 pub struct Seen {
     pub received: Vec<u8>,
     pub end: End,
+    /// Once its handshake was completed.
+    pub spoken: Option<(ProtocolVersion, HandshakeKind)>,
 }
 
 impl Seen {
@@ -93,7 +97,17 @@ impl Origin {
         at: At,
         script: impl Fn(&str) -> Vec<Act> + Send + Sync + 'static,
     ) -> Self {
-        let (config, anchors) = certified(name);
+        Self::speaking(ALL_VERSIONS, name, at, script).await
+    }
+
+    /// The same, in these versions of TLS only.
+    pub async fn speaking(
+        versions: &[&'static SupportedProtocolVersion],
+        name: &str,
+        at: At,
+        script: impl Fn(&str) -> Vec<Act> + Send + Sync + 'static,
+    ) -> Self {
+        let (config, anchors) = certified(name, versions);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
@@ -143,11 +157,11 @@ pub fn certificate(name: &str) -> (Certificate, KeyPair, String) {
     (leaf, key, anchors)
 }
 
-fn certified(name: &str) -> (ServerConfig, String) {
+fn certified(name: &str, versions: &[&'static SupportedProtocolVersion]) -> (ServerConfig, String) {
     let (leaf, key, anchors) = certificate(name);
     let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
     let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .unwrap()
         .with_no_client_auth()
         .with_single_cert(vec![leaf.der().clone()], key)
@@ -167,13 +181,16 @@ async fn accept(
         tcp.set_nodelay(true).unwrap();
         let number = {
             let mut seen = seen.lock().unwrap();
-            seen.push(Seen { received: vec![], end: End::Open });
+            seen.push(Seen { received: vec![], end: End::Open, spoken: None });
             seen.len() - 1
         };
         let (tls, script, seen) = (tls.clone(), script.clone(), seen.clone());
         connections.spawn(async move {
             let end = match tls.accept(tcp).await {
                 Ok(stream) => {
+                    let tls = stream.get_ref().1;
+                    let spoken = tls.protocol_version().zip(tls.handshake_kind());
+                    seen.lock().unwrap()[number].spoken = spoken;
                     serve(stream, at, script, |bytes| seen.lock().unwrap()[number].received.extend(bytes))
                         .await
                 }
