@@ -248,6 +248,21 @@ mod tests {
     }
 
     #[test]
+    fn a_blob_sealed_long_ago_still_opens() {
+        // Sealed once, to the key whose private half is the byte 1 over and over.
+        let blob: Blob = concat!(
+            "kl1.AQAQAAEAAsOtm1j8EJurlgWxEBLIxppj-IpEEC4YagAAAYvP5Wh7BGcpaqjUuP4ZDs2sgAQBurJaAYIWlJIVPfHEg6uoS8Lb",
+            "It_BBmhFYalWJBi3KJODf1wrajk1Y0ahTTqh43osB80BX8BdoGIgLcuRsvyCN-zmCs9H2beb42wu23XuSQ",
+        )
+        .parse()
+        .unwrap();
+        assert_eq!(blob.key().to_string(), "c3ad9b58fc109bab");
+        assert_eq!(blob.sealed_at_ms(), 1_700_000_000_123);
+        let opened = blob.open(&SCOPE, &SealingPrivateKey::from_bytes(&[1; 32])).unwrap();
+        assert!(opened.expose(|v| v == b"kl-test-value"));
+    }
+
+    #[test]
     fn an_altered_blob_does_not_open_at_any_byte() {
         let (public, private) = generate_sealing_key().unwrap();
         let private = private.expose(SealingPrivateKey::from_bytes);
