@@ -16,6 +16,7 @@
 //! | [`blob`], [`sealing_key`] | a value sealed on a client, and the key it is sealed to |
 //! | [`hexadecimal`] | how digests and identifiers are written |
 //! | [`refusal`] | every way to say no |
+//! | [`injected`] | what an injected pod holds |
 //! | [`wire`] | the messages between sidecar and operator |
 //! | [`veil`] | what covers their answers within TLS, and its key |
 
@@ -25,6 +26,7 @@ pub mod domain_lock;
 pub mod environment;
 pub mod hexadecimal;
 pub mod host;
+pub mod injected;
 pub mod material;
 pub mod name;
 pub mod place;

@@ -51,12 +51,6 @@ pub const OPERATOR_SERVER_NAME: &str = "operator.keylend.internal";
 /// The port the operator serves sidecars on.
 pub const OPERATOR_PORT: u16 = 8443;
 
-/// Where the token that enrols is mounted: where the API server would otherwise mount the pod's own API token, so that the
-/// sidecar's container holds no other token than the one of our audience.
-pub const TOKEN_DIRECTORY: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
-/// The token's file in [`TOKEN_DIRECTORY`].
-pub const TOKEN_FILE: &str = "token";
-
 /// The longest JSON message, in bytes.
 pub const MAX_MESSAGE_BYTES: usize = 256 * 1024;
 /// The most values one answer carries.

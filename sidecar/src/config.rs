@@ -6,18 +6,16 @@
 
 use std::{
     ffi::OsString,
-    net::{Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
-use keylend_contract::wire::{OPERATOR_PORT, TOKEN_DIRECTORY, TOKEN_FILE};
+use keylend_contract::{
+    injected::{LISTENER, ROOTS_VARIABLE, TOKEN_DIRECTORY, TOKEN_FILE},
+    wire::OPERATOR_PORT,
+};
 use rustls::RootCertStore;
 use rustls_pki_types::{CertificateDer, pem::PemObject};
-
-/// The certificate authorities that may vouch for the operator, as PEM.
-pub const ROOTS_VARIABLE: &str = "KEYLEND_OPERATOR_ROOTS";
-/// Where apps reach the sidecar.
-pub const LISTENER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 7180);
 
 const OPERATOR_HOST: &str = "keylend-operator.keylend-system.svc";
 

@@ -8,9 +8,10 @@ use std::{
     process::ExitCode,
 };
 
+use keylend_contract::injected::{LISTENER, PROBE, RUN};
 use keylend_sidecar::{
     app::{App, process},
-    config::{Config, LISTENER},
+    config::Config,
     fault::with_causes,
     probe::Probe,
 };
@@ -31,8 +32,8 @@ fn main() -> ExitCode {
     let arguments: Vec<_> = env::args().skip(1).collect();
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
-        ["run"] => run(),
-        ["probe", which] => which.parse().map_or(ExitCode::from(USAGE), probe),
+        [RUN] => run(),
+        [PROBE, which] => which.parse().map_or(ExitCode::from(USAGE), probe),
         ["version"] => say(&mut io::stdout(), env!("CARGO_PKG_VERSION")),
         _ => {
             say(&mut io::stderr(), "usage: keylend-sidecar run | probe started|ready | version");

@@ -9,7 +9,9 @@ use std::{
     time::Duration,
 };
 
-/// How long each step may take; the kubelet's own limit is a second.
+use keylend_contract::injected::{READY, STARTED};
+
+/// How long each step may take; all of them end within [`PROBE_TIMEOUT`](keylend_contract::injected::PROBE_TIMEOUT).
 const LIMIT: Duration = Duration::from_millis(400);
 
 /// What the kubelet wants to know.
@@ -58,8 +60,8 @@ impl FromStr for Probe {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
-            "started" => Ok(Self::Started),
-            "ready" => Ok(Self::Ready),
+            STARTED => Ok(Self::Started),
+            READY => Ok(Self::Ready),
             _ => Err(ProbeUnknown),
         }
     }

@@ -3,7 +3,10 @@
 //! No annotation changes the image, command, user, volumes or security context: whoever could choose those could choose
 //! to see the value. [`super::verify`] compares a live pod with the same output.
 
-use keylend_contract::wire::{TOKEN_DIRECTORY, TOKEN_FILE};
+use keylend_contract::injected::{
+    self, PROBE, PROBE_TIMEOUT, PROGRAM, READY, ROOTS_VARIABLE, RUN, STARTED, TOKEN_DIRECTORY, TOKEN_FILE,
+    URL_VARIABLE,
+};
 use serde_json::{Value, json};
 
 use super::spec::{exposure, runs_as_sidecar, shares_token};
@@ -18,10 +21,6 @@ pub const AUDIENCE: &str = "keylend.dev/sidecar";
 pub const SIDECAR_UID: i64 = 2102;
 /// The label by which the operator watches injected pods.
 pub const INJECTED_LABEL: &str = "keylend.dev/injected";
-/// The variable that tells an app where the sidecar listens.
-pub const URL_VARIABLE: &str = "KEYLEND_URL";
-/// Where the sidecar listens.
-pub const URL: &str = "http://127.0.0.1:7180";
 
 /// What the operator knows and a pod does not choose.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,13 +64,13 @@ pub fn sidecar_container(settings: &InjectionSettings) -> Value {
         "name": CONTAINER,
         "image": settings.image,
         "imagePullPolicy": settings.image_pull_policy,
-        "command": ["/keylend-sidecar"],
-        "args": ["run"],
-        "env": [{"name": "KEYLEND_OPERATOR_ROOTS", "value": settings.operator_roots_pem}],
+        "command": [PROGRAM],
+        "args": [RUN],
+        "env": [{"name": ROOTS_VARIABLE, "value": settings.operator_roots_pem}],
         "restartPolicy": "Always",
         "resources": {"requests": {"cpu": "10m", "memory": "32Mi"}, "limits": {"memory": "32Mi"}},
-        "startupProbe": probe("started", 1, 600),
-        "readinessProbe": probe("ready", 10, 3),
+        "startupProbe": probe(STARTED, 1, 600),
+        "readinessProbe": probe(READY, 10, 3),
         "securityContext": {
             "allowPrivilegeEscalation": false,
             "capabilities": {"drop": ["ALL"]},
@@ -90,11 +89,11 @@ pub fn sidecar_container(settings: &InjectionSettings) -> Value {
 
 fn probe(question: &str, period_seconds: u32, failure_threshold: u32) -> Value {
     json!({
-        "exec": {"command": ["/keylend-sidecar", "probe", question]},
+        "exec": {"command": [PROGRAM, PROBE, question]},
         "failureThreshold": failure_threshold,
         "periodSeconds": period_seconds,
         "successThreshold": 1,
-        "timeoutSeconds": 2,
+        "timeoutSeconds": PROBE_TIMEOUT.as_secs(),
     })
 }
 
@@ -171,7 +170,7 @@ fn refuse_intruders(spec: &Value) -> Result<(), InjectError> {
 fn tell_where_the_sidecar_listens(container: &mut Value) -> Result<(), InjectError> {
     let env = list(container, "env")?;
     if !env.iter().any(|variable| variable["name"] == URL_VARIABLE) {
-        env.push(json!({"name": URL_VARIABLE, "value": URL}));
+        env.push(json!({"name": URL_VARIABLE, "value": injected::url()}));
     }
     Ok(())
 }
