@@ -11,7 +11,7 @@ use keylend_contract::{
     plaintext::Plaintext,
     refusal::Refusal,
     upstream::Ports,
-    wire::{ASK_PATH, Anchors, Answer, Granted, OpenCall, RENEW_PATH, RenewAnswer, Verdict},
+    wire::{ASK_PATH, Anchors, Answer, Ask, Granted, OpenCall, RENEW_PATH, RenewAnswer, Verdict},
 };
 use keylend_sidecar::{listen::Listener, upstream::Resolver};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
@@ -33,6 +33,8 @@ pub struct World {
     /// The verdict on each renewal of what would be granted now, anything else being cut; none is no answer.
     pub verdict: Option<Verdict>,
     pub refusal: Option<Refusal>,
+    /// What was granted, each noted before it was answered.
+    pub rows: Vec<Ask>,
     /// What names resolve to, if they are asked for as absolute.
     pub names: HashMap<String, Vec<IpAddr>>,
     /// Whether a name resolves.
@@ -76,10 +78,11 @@ impl Whole {
     pub async fn start(granted: Granted) -> Self {
         let names = HashMap::from([(HOST.to_owned(), vec![IpAddr::from([127, 0, 0, 1])])]);
         let verdict = Some(Verdict::Held(2_000));
-        let world = World { granted, verdict, refusal: None, names, resolving: Resolving::AtOnce };
+        let resolving = Resolving::AtOnce;
+        let world = World { granted, verdict, refusal: None, rows: vec![], names, resolving };
         let world = Arc::new(Mutex::new(world));
         let script = world.clone();
-        let (operator, link) = sidecar::linked(move |heard| answer(&script.lock().unwrap(), heard)).await;
+        let (operator, link) = sidecar::linked(move |heard| answer(&mut script.lock().unwrap(), heard)).await;
         let resolving = world.clone();
         let resolver = Resolver::new(move |host, _| {
             let absolute = host.strip_suffix('.');
@@ -122,11 +125,12 @@ impl Drop for Whole {
     }
 }
 
-fn answer(world: &World, heard: &Heard) -> Step {
+fn answer(world: &mut World, heard: &Heard) -> Step {
     let value = Plaintext::parse(Zeroizing::new(VALUE.as_bytes().to_vec())).unwrap();
     match (heard.path.as_str(), &world.refusal, &world.verdict) {
         (ASK_PATH, Some(refusal), _) => sidecar::no(refusal.clone()),
         (ASK_PATH, None, _) => {
+            world.rows.push(heard.ask());
             Step::Answer(encoded(&Answer::Granted(Box::new(world.granted.clone())), &[value]))
         }
         (RENEW_PATH, _, Some(verdict)) => {
