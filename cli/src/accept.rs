@@ -5,7 +5,10 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use keylend_contract::{environment::Environment, name::SecretName};
-use keylend_crds::{Secret, secret::SecretType};
+use keylend_crds::{
+    Secret,
+    secret::{Link, LinkedShare, SecretSpec, SecretType, ShareReference},
+};
 use kube::{
     Api,
     api::{Patch, PatchParams},
@@ -51,17 +54,7 @@ impl Accept {
         if existing.is_some_and(|secret| secret.spec.type_ != SecretType::Linked) {
             bail!("Secret '{name}' of this namespace holds a value of its own; choose another --name");
         }
-        let mut entry =
-            json!({"environment": self.environment, "shareRef": {"namespace": namespace, "name": share}});
-        if let Some(uid) = &self.uid {
-            entry["uid"] = json!(uid);
-        }
-        let link = json!({
-            "apiVersion": "keylend.dev/v1alpha1",
-            "kind": "Secret",
-            "metadata": {"name": name},
-            "spec": {"type": "Linked", "link": {"shares": [entry]}},
-        });
+        let link = self.link(ShareReference { namespace: namespace.to_owned(), name: share.to_owned() });
         let manager = format!("{FIELD_MANAGER}-{}", self.environment);
         let apply = PatchParams::apply(&manager).force();
         secrets.patch(name, &apply, &Patch::Apply(link)).await.context("linking the share")?;
@@ -75,5 +68,45 @@ impl Accept {
             }
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    fn link(&self, share_ref: ShareReference) -> Secret {
+        let environment = self.environment.as_str().to_owned();
+        let shares = vec![LinkedShare { environment, share_ref, uid: self.uid.clone() }];
+        let specification = SecretSpec {
+            type_: SecretType::Linked,
+            base_environment: None,
+            environments: None,
+            link: Some(Link { shares }),
+        };
+        Secret::new(self.name.as_str(), specification)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_holds_what_was_said_and_nothing_else() {
+        let mut accept = Accept {
+            share: "payments/partner".to_owned(),
+            name: "STRIPE_API_KEY".parse().unwrap(),
+            environment: "production".parse().unwrap(),
+            uid: None,
+        };
+        let share = ShareReference { namespace: "payments".to_owned(), name: "partner".to_owned() };
+        let mut expected = json!({
+            "apiVersion": "keylend.dev/v1alpha1",
+            "kind": "Secret",
+            "metadata": {"name": "stripe-api-key"},
+            "spec": {"type": "Linked", "link": {"shares": [
+                {"environment": "production", "shareRef": {"namespace": "payments", "name": "partner"}},
+            ]}},
+        });
+        assert_eq!(serde_json::to_value(accept.link(share.clone())).unwrap(), expected);
+        accept.uid = Some("u".to_owned());
+        expected["spec"]["link"]["shares"][0]["uid"] = json!("u");
+        assert_eq!(serde_json::to_value(accept.link(share)).unwrap(), expected);
     }
 }

@@ -8,7 +8,7 @@ use keylend_contract::{blob::BlobDigest, environment::Environment, name::SecretN
 use keylend_crds::{
     Secret,
     condition::{ConditionStatus, ConditionType},
-    secret::{FieldStatus, SecretType},
+    secret::{EnvironmentValue, FieldStatus, Sealed, SecretSpec, SecretType, VALUE_FIELD},
 };
 use kube::{
     Api,
@@ -17,13 +17,7 @@ use kube::{
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::{
-    Global, Output,
-    cluster::Cluster,
-    say,
-    seal::{self, VALUE},
-    value::Source,
-};
+use crate::{Global, Output, cluster::Cluster, say, seal, value::Source};
 
 const FIELD_MANAGER: &str = "kubectl-keylend";
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -67,14 +61,8 @@ impl Put {
         let scope = seal::scope(&cluster.namespace, self.name.as_str(), &environment);
         let blob = keys.primary()?.seal(&scope, &value, stamp)?;
         drop(value);
-        let patch = json!({
-            "apiVersion": "keylend.dev/v1alpha1",
-            "kind": "Secret",
-            "spec": {
-                "type": "String",
-                "environments": [{"name": environment, "sealed": {VALUE: blob.to_string()}}],
-            },
-        });
+        let sealed = Some(Sealed { value: blob.to_string() });
+        let patch = self.string(None, EnvironmentValue { name: environment.clone(), sealed });
         let apply = PatchParams::apply(FIELD_MANAGER).force();
         let patched = secrets
             .patch(self.name.as_str(), &apply, &Patch::Apply(patch))
@@ -92,12 +80,9 @@ impl Put {
             Some(secret) => secret,
             None if self.create => {
                 let environment = self.environment.as_ref().context("making a secret needs --environment")?;
-                let fresh: Secret = serde_json::from_value(json!({
-                    "apiVersion": "keylend.dev/v1alpha1",
-                    "kind": "Secret",
-                    "metadata": {"name": name},
-                    "spec": {"type": "String", "baseEnvironment": environment, "environments": [{"name": environment}]},
-                }))?;
+                let environment = environment.as_str().to_owned();
+                let empty = EnvironmentValue { name: environment.clone(), sealed: None };
+                let fresh = self.string(Some(environment), empty);
                 secrets.create(&PostParams::default(), &fresh).await.context("making the secret")?
             }
             None => {
@@ -110,6 +95,13 @@ impl Put {
                 bail!("Secret '{name}' is a link and holds no value; its owner sets the value")
             }
         }
+    }
+
+    fn string(&self, base_environment: Option<String>, environment: EnvironmentValue) -> Secret {
+        let environments = Some(vec![environment]);
+        let specification =
+            SecretSpec { type_: SecretType::String, base_environment, environments, link: None };
+        Secret::new(self.name.as_str(), specification)
     }
 
     fn environment_of(&self, secret: &Secret) -> Result<String> {
@@ -161,7 +153,7 @@ impl Put {
 fn field<'a>(secret: &'a Secret, environment: &str) -> Option<&'a FieldStatus> {
     let environments = &secret.status.as_ref()?.environments;
     let environment = environments.iter().find(|each| each.name == environment)?;
-    environment.fields.iter().find(|field| field.name == VALUE)
+    environment.fields.iter().find(|field| field.name == VALUE_FIELD)
 }
 
 /// Why the operator did not take in what this generation holds, once it has looked at it.

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use jiff::Timestamp;
 use keylend_contract::{blob::Scope, environment::Environment, name::SecretName, sealing_key::SealingKeys};
+use keylend_crds::secret::{SecretType, VALUE_FIELD};
 use serde_json::json;
 
 use crate::{
@@ -14,10 +15,6 @@ use crate::{
     say,
     value::Source,
 };
-
-/// The type and field that are sealed.
-const STRING: &str = "String";
-pub(crate) const VALUE: &str = "value";
 
 /// Seal a value for Git; prints the blob
 ///
@@ -72,7 +69,7 @@ impl Seal {
 
 /// What the value of a String is sealed for.
 pub(crate) fn scope<'a>(namespace: &'a str, name: &'a str, environment: &'a str) -> Scope<'a> {
-    Scope { namespace, name, secret_type: STRING, environment, field: VALUE }
+    Scope { namespace, name, secret_type: SecretType::String.as_str(), environment, field: VALUE_FIELD }
 }
 
 /// The time now, in milliseconds since 1970.

@@ -11,14 +11,15 @@ use keylend_contract::{
     place::HeaderPlace,
 };
 use keylend_crds::{
-    SecretShare,
+    SecretShare, SecretShareSpec,
     condition::{ConditionStatus, ConditionType},
+    secret_share::{Access, Inject, NamespaceRecipient, Recipient, SecretReference, UsePolicy},
 };
 use kube::{
     Api, ResourceExt,
     api::{Patch, PatchParams, PostParams},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::Instant;
 
 use crate::{Global, Output, cluster::Cluster, complain, say};
@@ -105,16 +106,20 @@ impl Create {
         DomainLock::parse(&self.domains).context("--domain")?;
         Networks::parse(&self.networks).context("--network")?;
         let cluster = Cluster::connect(global).await?;
-        let share = self.share(&cluster).await?;
+        let recipient_uid = namespace_uid(&cluster, &self.to_namespace).await;
+        if recipient_uid.is_none() {
+            complain(&format!(
+                "warning: the namespace '{}' is not there or may not be read; whoever has it when the share is first accepted is pinned",
+                self.to_namespace
+            ));
+        }
+        let share = self.share(&cluster.namespace, recipient_uid)?;
         if self.dry_run {
             say(&serde_json::to_string_pretty(&share)?);
             return Ok(ExitCode::SUCCESS);
         }
         let shares: Api<SecretShare> = cluster.api();
-        let made = shares
-            .create(&PostParams::default(), &serde_json::from_value(share)?)
-            .await
-            .context("making the share")?;
+        let made = shares.create(&PostParams::default(), &share).await.context("making the share")?;
         match global.output {
             Output::Text => say(&format!(
                 "secretshare/{} made; the recipient accepts it with: kubectl keylend accept {}/{} --name {} --environment {} --namespace {}",
@@ -130,46 +135,37 @@ impl Create {
         Ok(ExitCode::SUCCESS)
     }
 
-    async fn share(&self, cluster: &Cluster) -> Result<Value> {
-        let mut recipient = json!({"name": self.to_namespace});
-        match namespace_uid(cluster, &self.to_namespace).await {
-            Some(uid) => recipient["uid"] = json!(uid),
-            None => complain(&format!(
-                "warning: the namespace '{}' is not there or may not be read; whoever has it when the share is first accepted is pinned",
-                self.to_namespace
-            )),
-        }
-        if !self.service_accounts.is_empty() {
-            recipient["serviceAccounts"] = json!(self.service_accounts);
-        }
-        let mut policy = json!({"domains": self.domains, "inject": {"headers": self.headers}});
-        if !self.ports.is_empty() {
-            policy["ports"] = json!(self.ports);
-        }
-        if !self.networks.is_empty() {
-            policy["networks"] = json!(self.networks);
-        }
-        if let Some(path) = &self.ca_bundle {
-            let bundle =
-                std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-            policy["caBundle"] = json!(bundle);
-        }
-        let mut specification = json!({
-            "secretRef": {"name": self.secret.as_str()},
-            "environment": self.environment,
-            "access": "UseOnly",
-            "recipient": {"namespace": recipient},
-            "use": policy,
-        });
-        if let Some(end) = self.end()? {
-            specification["expiresAt"] = json!(end.to_string());
-        }
-        Ok(json!({
-            "apiVersion": "keylend.dev/v1alpha1",
-            "kind": "SecretShare",
-            "metadata": {"name": self.name, "namespace": cluster.namespace},
-            "spec": specification,
-        }))
+    fn share(&self, namespace: &str, recipient_uid: Option<String>) -> Result<SecretShare> {
+        let recipient = NamespaceRecipient {
+            name: self.to_namespace.clone(),
+            uid: recipient_uid,
+            service_accounts: unless_empty(self.service_accounts.clone()),
+        };
+        let specification = SecretShareSpec {
+            secret_ref: SecretReference { name: self.secret.as_str().to_owned() },
+            environment: self.environment.as_str().to_owned(),
+            access: Some(Access::UseOnly),
+            recipient: Recipient { namespace: recipient },
+            use_policy: self.policy()?,
+            expires_at: self.end()?.map(|end| end.to_string()),
+            revoked: None,
+        };
+        let mut share = SecretShare::new(&self.name, specification);
+        share.metadata.namespace = Some(namespace.to_owned());
+        Ok(share)
+    }
+
+    fn policy(&self) -> Result<UsePolicy> {
+        let read = |path: &PathBuf| {
+            std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
+        };
+        Ok(UsePolicy {
+            domains: self.domains.clone(),
+            ports: unless_empty(self.ports.iter().copied().map(i32::from).collect()),
+            networks: unless_empty(self.networks.clone()),
+            ca_bundle: self.ca_bundle.as_ref().map(read).transpose()?,
+            inject: Inject { headers: self.headers.iter().map(ToString::to_string).collect() },
+        })
     }
 
     fn end(&self) -> Result<Option<Timestamp>> {
@@ -177,6 +173,11 @@ impl Create {
         let end = Timestamp::now().checked_add(duration).context("--expires-in")?;
         Ok(Some(Timestamp::from_second(end.as_second())?))
     }
+}
+
+/// What was left out is left out of the share as well.
+fn unless_empty<T>(list: Vec<T>) -> Option<Vec<T>> {
+    if list.is_empty() { None } else { Some(list) }
 }
 
 async fn namespace_uid(cluster: &Cluster, name: &str) -> Option<String> {
@@ -218,5 +219,50 @@ impl Revoke {
             Output::Json => say(&json!({"name": self.name, "revoked": true}).to_string()),
         }
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        create: Create,
+    }
+
+    #[test]
+    fn a_share_holds_what_was_said_and_nothing_else() {
+        let said = "create partner --secret STRIPE_API_KEY --environment production --to-namespace partner \
+                    --domain api.example.com";
+        let share = |more: &str, uid: Option<&str>| {
+            let line = Line::parse_from(said.split_whitespace().chain(more.split_whitespace()));
+            serde_json::to_value(line.create.share("payments", uid.map(str::to_owned)).unwrap()).unwrap()
+        };
+        let mut expected = json!({
+            "apiVersion": "keylend.dev/v1alpha1",
+            "kind": "SecretShare",
+            "metadata": {"name": "partner", "namespace": "payments"},
+            "spec": {
+                "secretRef": {"name": "stripe-api-key"},
+                "environment": "production",
+                "access": "UseOnly",
+                "recipient": {"namespace": {"name": "partner"}},
+                "use": {"domains": ["api.example.com"], "inject": {"headers": ["authorization"]}},
+            },
+        });
+        assert_eq!(share("", None), expected);
+        let more = "--service-account checkout --port 8443 --network 10.0.0.0/8 --header X-Api-Key \
+                    --expires-at 2027-01-01T00:00:00Z";
+        expected["spec"]["recipient"]["namespace"] =
+            json!({"name": "partner", "uid": "u", "serviceAccounts": ["checkout"]});
+        expected["spec"]["use"]["ports"] = json!([8443]);
+        expected["spec"]["use"]["networks"] = json!(["10.0.0.0/8"]);
+        expected["spec"]["use"]["inject"]["headers"] = json!(["x-api-key"]);
+        expected["spec"]["expiresAt"] = json!("2027-01-01T00:00:00Z");
+        assert_eq!(share(more, Some("u")), expected);
     }
 }

@@ -13,10 +13,6 @@ pub use route::{Route, RouteSpec, RouteStatus};
 pub use secret::{Secret, SecretSpec, SecretStatus};
 pub use secret_share::{SecretShare, SecretShareSpec, SecretShareStatus};
 
-/// The API group.
-pub const GROUP: &str = "keylend.dev";
-/// The version served.
-pub const VERSION: &str = "v1alpha1";
 /// Keeps a stopped share until nothing that it granted can still be open.
 pub const STOP_FINALIZER: &str = "keylend.dev/stop";
 /// Removes a secret's envelopes with it.

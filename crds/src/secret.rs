@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::condition::Condition;
 
+/// The one field of a String.
+pub const VALUE_FIELD: &str = "value";
+
 /// A secret. `kubectl explain klsec`.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
@@ -61,6 +64,17 @@ pub enum SecretType {
     String,
     /// No value of its own: a link to shares.
     Linked,
+}
+
+impl SecretType {
+    /// The type as it is written in manifests, and in what a value is sealed for.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::String => "String",
+            Self::Linked => "Linked",
+        }
+    }
 }
 
 /// One environment's sealed value.

@@ -18,7 +18,7 @@ use keylend_contract::{
 };
 use keylend_crds::{
     Secret,
-    secret::{EnvironmentValue, FieldStatus, SecretType},
+    secret::{EnvironmentValue, FieldStatus, VALUE_FIELD},
 };
 
 use crate::{
@@ -30,9 +30,6 @@ use crate::{
     sealing::{SealingKeyring, UnsealError},
     storage::{PutError, Storage, envelope::Binding},
 };
-
-/// The one field of a String.
-pub const VALUE_FIELD: &str = "value";
 
 /// How far ahead of our clock a blob may say it was sealed.
 const MAX_AHEAD_MS: u64 = 5 * 60 * 1000;
@@ -211,7 +208,7 @@ impl Intake {
         let scope = Scope {
             namespace: &namespace,
             name: &name,
-            secret_type: type_name(secret.spec.type_),
+            secret_type: secret.spec.type_.as_str(),
             environment,
             field: VALUE_FIELD,
         };
@@ -244,7 +241,7 @@ impl Intake {
             namespace: secret.namespace().unwrap_or_default(),
             name: secret.name_any(),
             uid: secret.uid().unwrap_or_default(),
-            secret_type: type_name(secret.spec.type_).to_owned(),
+            secret_type: secret.spec.type_.as_str().to_owned(),
             environment: environment.to_owned(),
             field: VALUE_FIELD.to_owned(),
             version: u64::try_from(version).unwrap_or(0),
@@ -254,14 +251,6 @@ impl Intake {
 }
 
 const AHEAD: &str = "this sealed value says it was made more than five minutes from now; set the clock of the machine that sealed it, and seal it again";
-
-/// A type as it is written in bindings and scopes.
-fn type_name(type_: SecretType) -> &'static str {
-    match type_ {
-        SecretType::String => "String",
-        SecretType::Linked => "Linked",
-    }
-}
 
 impl From<UnsealError> for Outcome {
     fn from(error: UnsealError) -> Self {

@@ -17,7 +17,7 @@ use keylend_contract::{
 };
 use keylend_crds::{
     STOP_FINALIZER, Secret, SecretShare,
-    secret::{FieldStatus, SecretType},
+    secret::{FieldStatus, SecretType, VALUE_FIELD},
     secret_share::Access,
 };
 
@@ -30,12 +30,6 @@ use crate::{
     revocation::{Stop, stop_of},
     storage::envelope::Binding,
 };
-
-/// The one field of a String.
-pub const VALUE_FIELD: &str = "value";
-
-/// A String, as it stands in a binding.
-const STRING_TYPE: &str = "String";
 
 /// A share and its secret as one linearizable read found them, the share after the secret.
 #[derive(Debug, Clone, Default)]
@@ -310,7 +304,7 @@ impl Case<'_> {
             namespace: owned.metadata.namespace.clone()?,
             name: owned.metadata.name.clone()?,
             uid: owned.metadata.uid.clone()?,
-            secret_type: STRING_TYPE.to_owned(),
+            secret_type: owned.spec.type_.as_str().to_owned(),
             environment: environment.to_owned(),
             field: field.name.clone(),
             version: u64::try_from(field.version).ok()?,

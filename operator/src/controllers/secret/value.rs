@@ -8,12 +8,12 @@ use jiff::Timestamp;
 use keylend_crds::{
     ConditionType, Reason, Secret, SecretStatus,
     condition::ConditionStatus,
-    secret::{EnvironmentStatus, FieldStatus},
+    secret::{EnvironmentStatus, FieldStatus, VALUE_FIELD},
 };
 
 use crate::{
     controllers::apply::{conditioned, rfc3339},
-    intake::{Outcome, TakenIn, VALUE_FIELD, last_version},
+    intake::{Outcome, TakenIn, last_version},
 };
 
 /// How many digests of blobs are kept.

@@ -7,15 +7,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use keylend_crds::{
     ConditionType, Reason, STOP_FINALIZER, Secret, SecretShare, SecretShareStatus,
-    condition::ConditionStatus, secret::SecretType,
+    condition::ConditionStatus,
+    secret::{SecretType, VALUE_FIELD},
 };
 
 use crate::{
     controllers::apply::{conditioned, has_finalizer},
-    resolve::{
-        grant::VALUE_FIELD,
-        policy::{Policy, expiry},
-    },
+    resolve::policy::{Policy, expiry},
     revocation::Stop,
 };
 
