@@ -1,17 +1,21 @@
 //! The whole sidecar: it listens from the start, says yes once enrolled, and stops when told to.
 
 use std::{
+    io::{self, BufRead, BufReader, Read, Write},
     net::SocketAddr,
-    process::Command,
+    process::{Child, Command, Stdio},
     sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use keylend_contract::{
+    injected::{LISTENER, ROOTS_VARIABLE},
     refusal::Refusal,
     wire::{ENROL_PATH, EnrolAnswer, OPERATOR_SERVER_NAME},
 };
 use keylend_sidecar::{app::App, probe::Probe};
+use rcgen::{CertificateParams, KeyPair};
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -130,4 +134,56 @@ fn the_binary_says_by_its_exit_code_what_it_did() {
         let ended = command.args(arguments).env_clear().env("RUST_LOG", "trace").output().unwrap();
         assert_eq!(ended.status.code(), Some(expected), "{arguments:?}");
     }
+}
+
+/// The sidecar as a process. It ends when dropped.
+struct Process(Child);
+
+impl Process {
+    /// Starts it once it can have its port, which is the same for everybody on this machine.
+    fn start() -> Self {
+        let begun = Instant::now();
+        let root = CertificateParams::default().self_signed(&KeyPair::generate().unwrap()).unwrap();
+        loop {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_keylend-sidecar"));
+            command.arg("run").env(ROOTS_VARIABLE, root.pem()).stderr(Stdio::piped());
+            let mut process = Self(command.spawn().unwrap());
+            let mut log = BufReader::new(process.0.stderr.take().unwrap()).lines();
+            if log.any(|line| line.unwrap().contains("\"listening\"")) {
+                // Read on, lest it waits for somebody to.
+                std::thread::spawn(move || log.for_each(drop));
+                return process;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(30), "it does not listen");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn the_signal_to_terminate_lets_the_request_under_way_end_and_then_the_process() -> io::Result<()> {
+    let mut process = Process::start();
+    let mut open = std::net::TcpStream::connect(LISTENER)?;
+    open.write_all(b"GET /stripe/v1 HTTP/1.1\r\n")?;
+    std::thread::sleep(Duration::from_millis(100));
+    kill_process(Pid::from_child(&process.0), Signal::TERM)?;
+    let told = Instant::now();
+    while std::net::TcpStream::connect(LISTENER).is_ok() {
+        assert!(told.elapsed() < Duration::from_secs(2), "it still listens");
+    }
+    assert_eq!(process.0.try_wait()?, None, "it left a request behind");
+    open.write_all(format!("Host: {LISTENER}\r\n\r\n").as_bytes())?;
+    let mut answer = String::new();
+    open.read_to_string(&mut answer)?;
+    assert!(answer.contains("\r\nKeylend-Refusal: enrolment_pending\r\n"), "{answer}");
+    assert_eq!(process.0.wait()?.code(), Some(0));
+    assert!(told.elapsed() < Duration::from_secs(2));
+    Ok(())
 }
