@@ -19,6 +19,8 @@ type Object<'a> = (&'a Kubectl, &'a str, &'a str);
 fn edit(object: Object<'_>, pointer: &str, value: Value) -> Outcome {
     let (kubectl, kind, name) = object;
     let mut edited = kubectl.json(kind, name);
+    // kubectl keeps what it applied there, which has a bound of its own.
+    edited["metadata"].as_object_mut().unwrap().remove("annotations");
     let (parent, field) = pointer.rsplit_once('/').unwrap();
     let parent = edited.pointer_mut(parent).unwrap();
     if value.is_null() {

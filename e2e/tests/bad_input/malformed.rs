@@ -97,7 +97,7 @@ fn malformed_shares() -> Malformed {
             r#"spec.access: Unsupported value: "CanView": supported values: "UseOnly""#,
         ),
         ("/spec/use", Value::Null, "spec.use: Required value"),
-        ("/spec/secretRef/name", json!("other-key"), "spec.secretRef.name cannot be changed"),
+        ("/spec/secretRef", json!({"name": "other-key"}), "cannot be changed; make a new SecretShare"),
         (
             "/spec/use/domains",
             json!([]),

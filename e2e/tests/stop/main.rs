@@ -6,7 +6,7 @@ mod stopping;
 
 use std::time::Duration;
 
-use keylend_e2e::{Cut, Pod, Stage, operator, wait::now};
+use keylend_e2e::{Cut, Pod, Stage, condition, operator, wait::now};
 use stopping::{LONGEST_STOP, NO_ANSWER, Story, api_server, delete, expire, replica_of, revoke};
 
 const VALUE: &str = "kl-test-57d3e0c1a9f4b268";
@@ -37,6 +37,8 @@ fn after_its_end_nothing_begins_under_a_share_and_once_that_shows_nothing_leaves
     let stage = Stage::set("expire", VALUE);
     let story = Story::of(&stage, |_| (), expire, A_WHILE);
     story.holds(&["share_expired"]);
+    let revoked = condition::of(&stage.owner, "secretshare", "partner", "Revoked");
+    assert_eq!((revoked.status.as_str(), revoked.reason.as_str()), ("True", "Expired"));
 }
 
 #[test]
