@@ -58,7 +58,7 @@ fn malformed_secrets() -> Malformed {
         ("/spec/type", json!("Linked"), "spec.type cannot be changed; make a new Secret"),
         (
             "/spec/environments",
-            (0..4)
+            (0..5)
                 .map(|number| json!({"name": format!("e{number}"), "sealed": {"value": long_blob()}}))
                 .collect(),
             "at most 256 KiB together",

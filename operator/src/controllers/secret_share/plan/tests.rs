@@ -64,6 +64,18 @@ fn a_complete_share_is_ready_accepted_and_not_stopped() {
 }
 
 #[test]
+fn a_share_that_nobody_has_accepted_says_who_may_and_how() {
+    let secret = secret();
+    let view = View { secret: Some(&secret), namespace_uid: Some("uid-of-partner"), accepted: false };
+    let status = status_of(&share(), &view, Progress::NotStopped);
+    let accepted = condition(&status, ConditionType::Accepted);
+    assert_eq!((accepted.status, accepted.reason), (False, Reason::AwaitingRecipient));
+    assert!(accepted.message.contains("namespace 'partner'"), "{}", accepted.message);
+    assert!(accepted.message.contains("kubectl keylend accept"), "{}", accepted.message);
+    assert_eq!(condition(&status, ConditionType::Ready).status, True, "it may be accepted and used at once");
+}
+
+#[test]
 fn what_a_share_lacks_is_named_with_its_field() {
     type Change = fn(&mut SecretShare, &mut Option<Secret>);
     // (change, reason, the message begins with)
