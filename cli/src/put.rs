@@ -8,7 +8,7 @@ use keylend_contract::{blob::BlobDigest, environment::Environment, name::SecretN
 use keylend_crds::{
     Secret,
     condition::{ConditionStatus, ConditionType},
-    secret::{EnvironmentValue, FieldStatus, Sealed, SecretSpec, SecretType, VALUE_FIELD},
+    secret::{EnvironmentValue, Sealed, SecretSpec, SecretType},
 };
 use kube::{
     Api,
@@ -56,7 +56,7 @@ impl Put {
         let value = self.source.read()?;
         // Later than the live value's, whichever clock that came from: an older blob is not taken in.
         let live =
-            field(&secret, &environment).map_or(0, |field| u64::try_from(field.sealed_at_ms).unwrap_or(0));
+            secret.resting(&environment).map_or(0, |field| u64::try_from(field.sealed_at_ms).unwrap_or(0));
         let stamp = seal::now_ms()?.max(live + 1);
         let scope = seal::scope(&cluster.namespace, self.name.as_str(), &environment);
         let blob = keys.primary()?.seal(&scope, &value, stamp)?;
@@ -122,7 +122,7 @@ impl Put {
         let deadline = Instant::now() + Duration::from_secs(self.timeout);
         loop {
             let secret = secrets.get(self.name.as_str()).await.context("waiting until the value is live")?;
-            if let Some(field) = field(&secret, environment).filter(|field| field.digests.contains(digest)) {
+            if let Some(field) = secret.resting(environment).filter(|field| field.digests.contains(digest)) {
                 return Ok(field.version);
             }
             let complaint = complaint(&secret, generation);
@@ -148,12 +148,6 @@ impl Put {
             }
         }
     }
-}
-
-fn field<'a>(secret: &'a Secret, environment: &str) -> Option<&'a FieldStatus> {
-    let environments = &secret.status.as_ref()?.environments;
-    let environment = environments.iter().find(|each| each.name == environment)?;
-    environment.fields.iter().find(|field| field.name == VALUE_FIELD)
 }
 
 /// Why the operator did not take in what this generation holds, once it has looked at it.

@@ -66,6 +66,23 @@ pub enum SecretType {
     Linked,
 }
 
+impl Secret {
+    /// Where the newest value of `environment` rests.
+    #[must_use]
+    pub fn resting(&self, environment: &str) -> Option<&FieldStatus> {
+        let environments = &self.status.as_ref()?.environments;
+        let environment = environments.iter().find(|each| each.name == environment)?;
+        environment.fields.iter().find(|field| field.name == VALUE_FIELD)
+    }
+
+    /// The same, while the specification has the environment as well: what an owner removed is live no more.
+    #[must_use]
+    pub fn live(&self, environment: &str) -> Option<&FieldStatus> {
+        let mut specified = self.spec.environments.iter().flatten();
+        specified.any(|one| one.name == environment).then(|| self.resting(environment))?
+    }
+}
+
 impl SecretType {
     /// The type as it is written in manifests, and in what a value is sealed for.
     #[must_use]

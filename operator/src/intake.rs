@@ -112,14 +112,6 @@ pub fn standing(live: Option<&FieldStatus>, blob: &Blob, now: Timestamp) -> Stan
     Standing::New
 }
 
-/// The live field of an environment.
-#[must_use]
-pub fn live<'a>(secret: &'a Secret, environment: &str) -> Option<&'a FieldStatus> {
-    let environments = &secret.status.as_ref()?.environments;
-    let environment = environments.iter().find(|one| one.name == environment)?;
-    environment.fields.iter().find(|field| field.name == VALUE_FIELD)
-}
-
 /// The highest version that any value of this secret was given.
 #[must_use]
 pub fn last_version(secret: &Secret) -> i64 {
@@ -168,7 +160,7 @@ impl Intake {
             Ok(blob) => blob,
             Err(error) => return Outcome::Refused(error.to_string()),
         };
-        match standing(live(secret, &environment.name), &blob, now) {
+        match standing(secret.resting(&environment.name), &blob, now) {
             Standing::Live => return Outcome::Live,
             Standing::Stale => return Outcome::Stale,
             Standing::Ahead => return Outcome::Refused(AHEAD.to_owned()),

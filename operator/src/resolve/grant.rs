@@ -17,7 +17,7 @@ use keylend_contract::{
 };
 use keylend_crds::{
     STOP_FINALIZER, Secret, SecretShare,
-    secret::{FieldStatus, SecretType, VALUE_FIELD},
+    secret::{FieldStatus, SecretType},
     secret_share::Access,
 };
 
@@ -286,16 +286,10 @@ impl Case<'_> {
         }
     }
 
-    /// Where the live value of the share's `environment` rests; only while the owner's specification has it as well.
+    /// What the live value of the share's `environment` is bound to.
     fn live_value(&self, owned: &Secret, environment: &str) -> Result<Binding, Refusal> {
-        let specified = owned.spec.environments.iter().flatten().any(|one| one.name == environment);
-        let live = owned.status.iter().flat_map(|status| &status.environments);
-        let mut fields =
-            live.filter(|live| specified && live.name == environment).flat_map(|live| &live.fields);
-        fields
-            .find(|field| field.name == VALUE_FIELD)
-            .and_then(|field| self.binding(owned, environment, field))
-            .ok_or_else(|| self.unset())
+        let live = owned.live(environment).and_then(|field| self.binding(owned, environment, field));
+        live.ok_or_else(|| self.unset())
     }
 
     fn binding(&self, owned: &Secret, environment: &str, field: &FieldStatus) -> Option<Binding> {

@@ -119,7 +119,7 @@ async fn settle(api: &FakeApi, replica: &Context) {
 
 async fn live_value(api: &FakeApi, replica: &Context, environment: &str) -> Option<(i64, String)> {
     let secret = read(api);
-    let field = crate::intake::live(&secret, environment)?;
+    let field = secret.resting(environment)?;
     let binding = replica.intake.binding(&secret, environment, field.version, field.wrap_generation);
     let value = replica.storage.open(&binding).await.unwrap();
     Some((field.version, value.expose(|bytes| String::from_utf8(bytes.to_vec()).unwrap())))

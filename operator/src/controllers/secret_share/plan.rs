@@ -7,8 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use keylend_crds::{
     ConditionType, Reason, STOP_FINALIZER, Secret, SecretShare, SecretShareStatus,
-    condition::ConditionStatus,
-    secret::{SecretType, VALUE_FIELD},
+    condition::ConditionStatus, secret::SecretType,
 };
 
 use crate::{
@@ -167,7 +166,7 @@ fn ready(share: &SecretShare, view: &View<'_>, pins: &SecretShareStatus) -> Find
     if let Some(message) = namespace_changed(share, view, pins) {
         return no(Reason::RecipientChanged, message);
     }
-    if !has_live_value(secret, &share.spec.environment) {
+    if secret.live(&share.spec.environment).is_none() {
         let environment = &share.spec.environment;
         let message = format!(
             "spec.environment: Secret '{name}' has no live value for environment '{environment}'; give it one with 'kubectl keylend put'"
@@ -202,14 +201,6 @@ fn namespace_changed(share: &SecretShare, view: &View<'_>, pins: &SecretShareSta
         "spec.recipient.namespace.uid: namespace '{}' was created anew; to share with the new one, set this field to {found}",
         recipient.name
     ))
-}
-
-fn has_live_value(secret: &Secret, environment: &str) -> bool {
-    let specified = secret.spec.environments.iter().flatten().any(|one| one.name == environment);
-    let mut live = secret.status.iter().flat_map(|status| &status.environments);
-    specified
-        && live
-            .any(|live| live.name == environment && live.fields.iter().any(|field| field.name == VALUE_FIELD))
 }
 
 fn stopping() -> [(ConditionStatus, Reason, &'static str); 2] {

@@ -174,6 +174,15 @@ const OWNERS_SIDE: &[Fault] = &[
         "environment_unset",
     ),
     (
+        "only another environment has a value",
+        |s| {
+            let live = s.secret.as_mut().unwrap().status.as_mut().unwrap();
+            live.environments[1].fields = live.environments[0].fields.clone();
+            live.environments.remove(0);
+        },
+        "environment_unset",
+    ),
+    (
         "the share is for another environment, which has a value",
         |s| {
             let live = s.secret.as_mut().unwrap().status.as_mut().unwrap();
