@@ -48,18 +48,20 @@ async fn a_reset_at_any_byte_of_the_response_is_no_reason_to_send_it_again() {
 
 #[tokio::test]
 async fn a_kept_connection_that_the_upstream_closed_is_not_written_to() {
-    for last in [Act::Close, Act::Reset, Act::Send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec())]
-    {
-        let acts = last.clone();
-        let origin =
-            Origin::start(HOST, At::Request, move |_| [ok("hello"), vec![acts.clone()]].concat()).await;
-        let whole = Whole::before(&origin).await;
-        let mut app = whole.app().await;
-        for _ in 0..3 {
-            assert_eq!(app.get().await.body, "hello", "{last:?}");
-            sleep(Duration::from_millis(30)).await;
+    let unasked = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec();
+    // At once, and when the connection waits already.
+    for wait in [Duration::ZERO, Duration::from_millis(40)] {
+        for last in [Act::Close, Act::Reset, Act::Send(unasked.clone())] {
+            let acts = [ok("hello"), vec![Act::Wait(wait), last.clone()]].concat();
+            let origin = Origin::start(HOST, At::Request, move |_| acts.clone()).await;
+            let whole = Whole::before(&origin).await;
+            let mut app = whole.app().await;
+            for _ in 0..3 {
+                assert_eq!(app.get().await.body, "hello", "{last:?}");
+                sleep(wait + Duration::from_millis(30)).await;
+            }
+            assert_eq!((origin.seen().len(), origin.heads()), (3, 3), "{last:?}");
         }
-        assert_eq!((origin.seen().len(), origin.heads()), (3, 3), "{last:?}");
     }
 }
 
