@@ -3,6 +3,7 @@
 //! Every replica does everything. Nothing here is allowed to assume that it is alone.
 
 mod listeners;
+pub mod process;
 
 use std::{
     net::SocketAddr,
@@ -16,16 +17,11 @@ use std::{
 use jiff::SignedDuration;
 use keylend_contract::wire::OPERATOR_SERVER_NAME;
 use kube::{Client, Config as ClientConfig};
-use tokio::{
-    net::TcpListener,
-    signal::unix::{Signal, SignalKind, signal},
-    sync::watch,
-    task::JoinHandle,
-};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tokio_rustls::TlsAcceptor;
-use tracing_subscriber::{filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 use uuid::Uuid;
 
+use self::process::Signals;
 use crate::{
     admission::{Reviewer, bundle, inject::InjectionSettings},
     audit::{AuditLog, DenialLimits, Settings},
@@ -75,32 +71,6 @@ struct Listeners {
     sidecars: TcpListener,
     webhook: Arc<TcpListener>,
     metrics: Arc<TcpListener>,
-}
-
-/// Makes core files and other processes' views impossible, and panics silent about what they saw.
-pub fn prepare_process() {
-    // The provider is installed once per process; a second installation changes nothing.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    log();
-    std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string);
-        tracing::error!(place, "a request ended in a panic");
-    }));
-    let none = rustix::process::Rlimit { current: Some(0), maximum: Some(0) };
-    if rustix::process::setrlimit(rustix::process::Resource::Core, none).is_err()
-        || rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable).is_err()
-    {
-        tracing::warn!("core files could not be ruled out");
-    }
-}
-
-/// Logs to standard error. The API client says what it could not read at its level WARN, and that may be a key.
-fn log() {
-    let quiet = Targets::new()
-        .with_default(tracing::Level::INFO)
-        .with_target("kube_client::client", tracing::Level::ERROR);
-    let lines = tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr);
-    tracing_subscriber::registry().with(lines).with(quiet).init();
 }
 
 impl App {
@@ -242,26 +212,6 @@ impl App {
             task.abort();
         }
         Ok(())
-    }
-}
-
-/// The two signals that end a process in good order.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self, Fault> {
-        let listen = |kind| signal(kind).map_err(|e| Fault::new("listening for signals", e));
-        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
-    }
-
-    async fn told_to_stop(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
     }
 }
 

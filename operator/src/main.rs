@@ -4,8 +4,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use keylend_operator::{
-    app::{self, App},
+    app::{self, App, process},
     config::{Arguments, Command},
+    fault::with_causes,
     lift,
 };
 use zeroizing_alloc::ZeroAlloc;
@@ -16,7 +17,12 @@ static ALLOCATOR: ZeroAlloc<std::alloc::System> = ZeroAlloc(std::alloc::System);
 
 fn main() -> ExitCode {
     let command = Arguments::parse().command;
-    app::prepare_process();
+    // The provider is installed once per process; a second installation changes nothing.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    process::log();
+    if let Err(fault) = process::close() {
+        return complain("the operator stopped", &fault);
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return complain("starting the runtime", &error),
@@ -34,6 +40,6 @@ fn main() -> ExitCode {
 }
 
 fn complain(doing: &str, error: &(dyn std::error::Error + 'static)) -> ExitCode {
-    tracing::error!(error, "{doing}");
+    tracing::error!(error = with_causes(error), "{doing}");
     ExitCode::FAILURE
 }

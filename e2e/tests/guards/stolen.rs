@@ -41,7 +41,7 @@ fn a_stolen_token_replayed_from_the_app_enrols_nothing_and_raises_one_alarm() {
 }
 
 #[test]
-fn nobody_who_runs_the_sidecar_can_read_its_program_or_memory() {
+fn nobody_who_runs_our_programs_can_read_them_or_their_memory() {
     let stage = Stage::set("closed", VALUE);
     let pod = forged::injected_pod(&stage)["metadata"]["name"].as_str().unwrap().to_owned();
     let of = |name: &str| Container::find(&stage.recipient_namespace(), &pod, name);
@@ -54,6 +54,13 @@ fn nobody_who_runs_the_sidecar_can_read_its_program_or_memory() {
     assert_eq!((owner(&sidecar), owner(&app)), (0, 65532));
     let directory = fs::metadata(format!("/proc/{}", sidecar.pid)).unwrap();
     assert_eq!(directory.mode() & 0o777, 0o555);
+    let operator = operator::container(operator::REPLICAS[0]);
+    assert_eq!(owner(&operator), 0);
+    for closed in [&sidecar, &operator] {
+        let limits = fs::read_to_string(format!("/proc/{}/limits", closed.pid)).unwrap();
+        let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+        assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"], "{core}");
+    }
     let status = fs::read_to_string(format!("/proc/{}/status", sidecar.pid)).unwrap();
     assert!(status.contains("Uid:\t2102\t2102\t2102\t2102"), "{status}");
 }
