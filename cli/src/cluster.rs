@@ -26,6 +26,7 @@ impl Cluster {
     /// Connects as the kubeconfig says.
     pub(crate) async fn connect(global: &Global) -> Result<Self> {
         let options = KubeConfigOptions { context: global.context.clone(), ..KubeConfigOptions::default() };
+        // Left out, KUBECONFIG says which files: a list of them is merged, an empty one is none.
         let config = match &global.kubeconfig {
             Some(path) => {
                 let kubeconfig = Kubeconfig::read_from(path).context("reading the kubeconfig")?;

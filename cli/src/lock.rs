@@ -5,13 +5,11 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Args, Subcommand};
+use clap::{Arg, Args, Subcommand};
 use keylend_contract::{domain_lock::DomainLock, host::Host, refusal::Refusal};
 use serde_json::json;
 
-use crate::{Output, complain, say};
-
-const INVALID: u8 = 2;
+use crate::{INVALID_ARGUMENTS, Output, complain, say};
 
 /// Say which hosts a list of domains permits
 #[derive(Subcommand)]
@@ -20,19 +18,72 @@ pub(crate) enum Lock {
     ///
     /// Prints one line for each host, in order: `permitted<TAB>HOST`, or `refused<TAB>HOST<TAB>CODE`.
     /// Exits with 0 if all are permitted, 1 if some are refused, 2 if a domain is not valid.
+    ///
+    /// Put `--` before the hosts where they are not your own words: behind it nothing is taken for a flag.
     Test(Test),
 }
 
 #[derive(Args)]
-#[command(after_help = "Examples:
-  kubectl keylend lock test --domain api.stripe.com --domain '*.example.com' api.stripe.com a.example.com example.com")]
+#[command(
+    override_usage = "kubectl keylend lock test --domain <DOMAIN> [--domain <DOMAIN>]... [--] <HOST>...",
+    after_help = "Examples:
+  kubectl keylend lock test --domain api.stripe.com --domain '*.example.com' -- api.stripe.com a.example.com example.com"
+)]
 pub(crate) struct Test {
     /// A domain as in spec.use.domains; may be repeated.
     #[arg(long = "domain", short, required = true, value_name = "DOMAIN", allow_hyphen_values = true)]
     domains: Vec<OsString>,
-    /// The hosts to test.
+    /// The hosts to test, behind `--`.
     #[arg(required = true, value_name = "HOST")]
     hosts: Vec<OsString>,
+}
+
+/// Refuses what stands among the hosts of `lock test`, begins with '-' and is no flag in full: clap would take `-h.a.com`
+/// for `-h` and exit with 0, as if the host were permitted.
+///
+/// # Errors
+/// The sentence to show.
+pub(crate) fn refuse_hosts_that_look_like_flags(
+    mut plugin: clap::Command,
+    arguments: impl Iterator<Item = OsString>,
+) -> Result<(), String> {
+    plugin.build();
+    let test = plugin.find_subcommand("lock").and_then(|lock| lock.find_subcommand("test"));
+    let Some(test) = test else { return Ok(()) };
+    let arguments: Vec<String> = arguments.skip(1).map(|argument| text(&argument)).collect();
+    let (mut verbs, mut mistaken, mut help, mut judges) = (Vec::new(), None, false, false);
+    let mut rest = arguments.iter().take_while(|argument| *argument != "--");
+    while let Some(argument) = rest.next() {
+        match test.get_arguments().find(|flag| is_flag(flag, argument)) {
+            Some(flag) => {
+                judges |= flag.get_id() == "domains";
+                help |= flag.get_id() == "help";
+                if flag.get_action().takes_values() && !argument.contains('=') {
+                    rest.next();
+                }
+            }
+            None if !argument.starts_with('-') => verbs.push(argument.as_str()),
+            None if verbs.starts_with(&["lock", "test"]) => mistaken = mistaken.or(Some(argument.as_str())),
+            None => {}
+        }
+    }
+    // Whoever gives domains wants a verdict: help, with its exit code 0, would read as one.
+    let mistaken = mistaken.or((help && judges && verbs.starts_with(&["lock", "test"])).then_some("--help"));
+    mistaken.map_or(Ok(()), |argument| {
+        Err(format!(
+            "'{}' begins like a flag; put -- before the hosts: kubectl keylend lock test --domain DOMAIN -- HOST...",
+            argument.escape_debug()
+        ))
+    })
+}
+
+fn is_flag(flag: &Arg, argument: &str) -> bool {
+    let name = argument.split_once('=').map_or(argument, |(name, _)| name);
+    let long = flag.get_long().is_some_and(|long| name.strip_prefix("--") == Some(long));
+    let short = flag
+        .get_short()
+        .is_some_and(|short| argument.strip_prefix('-').is_some_and(|rest| rest.chars().eq([short])));
+    long || short
 }
 
 impl Lock {
@@ -42,7 +93,7 @@ impl Lock {
             Ok(lock) => print(&verdicts(&lock, &test.hosts), output),
             Err(error) => {
                 complain(&format!("error: not a valid domain: {error}"));
-                ExitCode::from(INVALID)
+                ExitCode::from(INVALID_ARGUMENTS)
             }
         }
     }

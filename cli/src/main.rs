@@ -12,7 +12,10 @@ mod version;
 
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+
+/// The exit code for arguments that make no sense; clap's own as well.
+const INVALID_ARGUMENTS: u8 = 2;
 
 /// Lend a credential without handing it over.
 #[derive(Parser)]
@@ -33,8 +36,8 @@ struct Global {
     /// The kubeconfig's context.
     #[arg(long, global = true)]
     context: Option<String>,
-    /// The kubeconfig.
-    #[arg(long, global = true, env = "KUBECONFIG")]
+    /// The kubeconfig; KUBECONFIG and ~/.kube/config, as kubectl reads them, where it is left out.
+    #[arg(long, global = true, value_name = "FILE")]
     kubeconfig: Option<std::path::PathBuf>,
     /// How results are written.
     #[arg(long, short = 'o', global = true, value_enum, default_value_t = Output::Text)]
@@ -71,6 +74,11 @@ enum Command {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
+    if let Err(mistaken) = lock::refuse_hosts_that_look_like_flags(Arguments::command(), std::env::args_os())
+    {
+        complain(&format!("error: {mistaken}"));
+        return ExitCode::from(INVALID_ARGUMENTS);
+    }
     let arguments = Arguments::parse();
     // The provider is installed once per process; a second installation changes nothing.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();

@@ -60,6 +60,55 @@ fn no_input_can_look_like_another_line() {
 }
 
 #[test]
+fn a_host_that_begins_like_a_flag_never_passes_as_one() {
+    let flags = [
+        "-h.example.com",
+        "-nfoo.example.com",
+        "-ojson",
+        "-dapi.example.com",
+        "--help.example.com",
+        "-x",
+        "-h",
+    ];
+    for host in flags {
+        let run = keylend(&["lock", "test", "--domain=api.example.com", "api.example.com", host]);
+        assert_eq!((run.code, run.stdout.as_str()), (2, ""), "{host}: {}", run.stderr);
+        assert!(run.stderr.contains("put -- before the hosts"), "{host}: {}", run.stderr);
+        let run = lock_test(&["api.example.com"], &["api.example.com", host]);
+        let expected = format!("permitted\tapi.example.com\nrefused\t{host}\thost_not_a_name\n");
+        assert_eq!((run.code, run.stdout), (1, expected), "{host}");
+    }
+    let run = keylend(&[
+        "-n",
+        "lock",
+        "lock",
+        "test",
+        "-o",
+        "text",
+        "-d",
+        "-x.a.com",
+        "-d=a.example.com",
+        "a.example.com",
+    ]);
+    assert_eq!((run.code, run.stdout.as_str()), (2, ""));
+    let flagged = [
+        "-n",
+        "p",
+        "lock",
+        "test",
+        "-o",
+        "text",
+        "--domain=a.example.com",
+        "-d",
+        "b.example.com",
+        "b.example.com",
+    ];
+    let run = keylend(&flagged);
+    assert_eq!((run.code, run.stdout.as_str()), (0, "permitted\tb.example.com\n"), "{}", run.stderr);
+    assert!(keylend(&["lock", "test", "-h"]).stdout.contains("[--] <HOST>..."));
+}
+
+#[test]
 fn an_invalid_domain_is_named_and_nothing_is_judged() {
     for domain in
         ["*.com", "", "-x.example.com", "api.example.com:443", "Api.example.com", "a.*.com", "10.0.0.1"]

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod help;
 #[cfg(test)]
+mod kubeconfig;
+#[cfg(test)]
 mod lock_test;
 #[cfg(test)]
 mod run;

@@ -13,16 +13,22 @@ pub struct Run {
     pub stderr: String,
 }
 
-/// Runs the plugin with `arguments`, `input` on its standard input, and a kubeconfig that is not there.
+/// The plugin with `arguments`, and a kubeconfig that is not there.
+pub fn command(arguments: &[impl AsRef<OsStr>]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-keylend"));
+    command.args(arguments).env("KUBECONFIG", "/nowhere/kubeconfig");
+    command
+}
+
+/// Runs the plugin with `arguments` and `input` on its standard input.
 pub fn keylend_with_input(arguments: &[impl AsRef<OsStr>], input: &str) -> Run {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_kubectl-keylend"))
-        .args(arguments)
-        .env("KUBECONFIG", "/nowhere/kubeconfig")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    run(&mut command(arguments), input)
+}
+
+/// Runs `command` with `input` on its standard input.
+pub fn run(command: &mut Command, input: &str) -> Run {
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // Whoever complains at once does not read its input.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     let output = child.wait_with_output().unwrap();
