@@ -18,6 +18,7 @@ use kube::core::{
     DynamicObject,
     admission::{AdmissionRequest, AdmissionResponse, AdmissionReview, Operation},
 };
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::{sync::Semaphore, time::timeout};
 
@@ -89,7 +90,7 @@ impl Reviewer {
         let body = body.map_err(|_| StatusCode::PAYLOAD_TOO_LARGE)?.to_bytes();
         let parts = u32::try_from(parts(&body)).map_err(|_| StatusCode::PAYLOAD_TOO_LARGE)?;
         if parts > MAX_PARTS {
-            return Err(StatusCode::PAYLOAD_TOO_LARGE);
+            return too_many_parts(&body);
         }
         let _parts = self.parts.acquire_many(parts).await;
         let review = serde_json::from_slice::<AdmissionReview<DynamicObject>>(&body);
@@ -99,9 +100,40 @@ impl Reviewer {
     }
 }
 
-/// At least as many maps, lists and further members as there are in `body`.
+/// How many maps, lists and further members there are in `body`; what stands in strings is none.
 fn parts(body: &[u8]) -> usize {
-    body.iter().filter(|byte| matches!(byte, b'{' | b'[' | b',')).count()
+    let (mut parts, mut quoted, mut escaped) = (0, false, false);
+    for byte in body {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = quoted,
+            b'"' => quoted = !quoted,
+            b'{' | b'[' | b',' if !quoted => parts += 1,
+            _ => {}
+        }
+    }
+    parts
+}
+
+/// The refusal of a review that is not read.
+fn too_many_parts(body: &[u8]) -> Result<AdmissionResponse, StatusCode> {
+    let Named { request } = serde_json::from_slice(body).map_err(|_| StatusCode::BAD_REQUEST)?;
+    let mut response = AdmissionResponse::invalid(format!(
+        "Keylend injects no pod of more than {MAX_PARTS} maps, lists and members; make it smaller"
+    ));
+    response.uid = request.uid;
+    Ok(response)
+}
+
+/// As much of a review as its refusal needs.
+#[derive(Deserialize)]
+struct Named {
+    request: Numbered,
+}
+
+#[derive(Deserialize)]
+struct Numbered {
+    uid: String,
 }
 
 /// Decides about one pod.
@@ -228,11 +260,17 @@ mod tests {
     #[tokio::test]
     async fn what_would_fill_memory_once_it_is_read_is_refused_unread() {
         let many = |count: usize| json!({"containers": [], "x": vec![json!({"": 0}); count]});
-        for (count, status) in [(1_000, StatusCode::OK), (30_000, StatusCode::PAYLOAD_TOO_LARGE)] {
+        for (count, allowed) in [(1_000, true), (30_000, false)] {
             let body = serde_json::to_vec(&review(&json!({}), &many(count))).unwrap();
             assert!(body.len() < MAX_REVIEW_BYTES);
-            assert_eq!(answered(body).await.0, status, "{count}");
+            let (status, reply) = answered(body).await;
+            assert_eq!((status, &reply["response"]["allowed"]), (StatusCode::OK, &json!(allowed)), "{reply}");
+            assert_eq!(reply["response"]["uid"], "1");
         }
+        let long = "\\\",{[".repeat(100_000);
+        let text = review(&json!({"keylend.dev/inject": "true"}), &json!({"containers": [], "x": long}));
+        let (_, reply) = answered(serde_json::to_vec(&text).unwrap()).await;
+        assert_eq!(reply["response"]["allowed"], true, "text counts as one");
     }
 
     #[tokio::test]

@@ -35,7 +35,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
@@ -60,6 +60,11 @@ const QUEUE_ROWS: usize = 4096;
 /// How long whoever asks waits for a row. One that becomes durable later stands for nothing: a row without a use is allowed.
 pub const PATIENCE: Duration = Duration::from_secs(1);
 
+/// How many alarms are written singly. What raises one may raise it for every pod: so few that they cannot fill the log,
+/// and no caller's refusals count against them.
+const ALARMS: DenialLimits =
+    DenialLimits { interval: SignedDuration::from_mins(1), rows: 6, bytes: 16 * 1024, callers: 10 };
+
 /// What a row may take before the chain adds its part.
 const MAX_ROW: usize = MAX_LINE - 1024;
 
@@ -68,7 +73,8 @@ const MAX_ROW: usize = MAX_LINE - 1024;
 pub struct AuditLog {
     queue: Sender<Message>,
     places: Arc<Semaphore>,
-    shares: Arc<Mutex<Shares>>,
+    refusals: Arc<Mutex<Shares>>,
+    alarms: Arc<Mutex<Shares>>,
     counters: Arc<Counters>,
 }
 
@@ -151,12 +157,12 @@ impl AuditLog {
         }
         let counters = Arc::new(Counters::default());
         counters.segments_damaged.store(found.damaged.len() as u64, Ordering::Relaxed);
-        let shares = Arc::new(Mutex::new(Shares::new(denials)));
+        let [refusals, alarms] = [denials, ALARMS].map(|limits| Arc::new(Mutex::new(Shares::new(limits))));
         let mirror = Mirror::start(mirror, Arc::clone(&counters))?;
-        let writer = Writer::new(store, Arc::clone(&shares), mirror, Arc::clone(&counters));
+        let writer = Writer::new(store, [&refusals, &alarms].map(Arc::clone), mirror, Arc::clone(&counters));
         let (queue, messages) = channel();
         thread::Builder::new().name("audit-writer".to_owned()).spawn(move || writer.run(&messages))?;
-        Ok(Self { queue, places: Arc::new(Semaphore::new(QUEUE_ROWS)), shares, counters })
+        Ok(Self { queue, places: Arc::new(Semaphore::new(QUEUE_ROWS)), refusals, alarms, counters })
     }
 
     /// Records a use that is about to happen. Without the position there is no use.
@@ -188,13 +194,13 @@ impl AuditLog {
     /// Records a refusal, singly or as one of many.
     pub async fn refusal(&self, row: Refusal) -> Recorded {
         let denial = Denial { by: party(row.caller.as_ref()), code: row.code };
-        self.deny(&denial, Purpose::Denial, &Row::Refusal(row)).await
+        self.deny(&self.refusals, &denial, Purpose::Denial, &Row::Refusal(row)).await
     }
 
-    /// Records something that a person should look at, singly or as one of many. No refusals can take its room.
+    /// Records something that a person should look at, singly or as one of many. No refusals can take its room or its turn.
     pub async fn alarm(&self, row: Alarm) -> Recorded {
         let denial = Denial { by: party(row.caller.as_ref()), code: row.concern.code() };
-        self.deny(&denial, Purpose::Write, &Row::Alarm(row)).await
+        self.deny(&self.alarms, &denial, Purpose::Write, &Row::Alarm(row)).await
     }
 
     /// What the log has done so far.
@@ -211,24 +217,24 @@ impl AuditLog {
         }
     }
 
-    async fn deny(&self, denial: &Denial, purpose: Purpose, row: &Row) -> Recorded {
-        let Ok(row) = encode(row) else { return self.count(denial) };
+    async fn deny(&self, shares: &Mutex<Shares>, denial: &Denial, purpose: Purpose, row: &Row) -> Recorded {
+        let Ok(row) = encode(row) else { return self.count(shares, denial) };
         if self.counters.hangs() {
-            return self.count(denial);
+            return self.count(shares, denial);
         }
-        if lock(&self.shares).weigh(denial, row.len(), Timestamp::now()) == Verdict::Counted {
+        if lock(shares).weigh(denial, row.len(), Timestamp::now()) == Verdict::Counted {
             count(&self.counters.counted, 1);
             return Recorded::Counted;
         }
         match self.commit(purpose, row).await {
             Ok(position) => Recorded::Row(position),
             // One that is late may be written after all: better on record twice than not at all.
-            Err(_fault) => self.count(denial),
+            Err(_fault) => self.count(shares, denial),
         }
     }
 
-    fn count(&self, denial: &Denial) -> Recorded {
-        lock(&self.shares).count(denial, Timestamp::now());
+    fn count(&self, shares: &Mutex<Shares>, denial: &Denial) -> Recorded {
+        lock(shares).count(denial, Timestamp::now());
         count(&self.counters.counted, 1);
         Recorded::Counted
     }

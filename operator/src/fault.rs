@@ -4,6 +4,8 @@ use std::error::Error;
 
 use keylend_contract::refusal::Refusal;
 
+const UNREADABLE: &str = "what was read is not what it should be";
+
 /// A failure that is ours. Its cause goes to the log, never to a caller.
 #[derive(Debug, thiserror::Error)]
 #[error("{doing}")]
@@ -27,22 +29,25 @@ pub enum Failure {
 /// An error with everything that caused it, as one line for the log.
 #[must_use]
 pub fn with_causes(error: &(dyn Error + 'static)) -> String {
-    let all = std::iter::successors(Some(error), |error: &&(dyn Error + 'static)| (*error).source());
-    let parts: Vec<String> = all.map(spoken).collect();
-    parts.join(": ")
+    let all = || std::iter::successors(Some(error), |error: &&(dyn Error + 'static)| (*error).source());
+    // What is around such an error may quote it.
+    if all().any(is_unreadable) {
+        let ours = all().filter(|error| error.is::<Fault>()).map(ToString::to_string);
+        return ours.chain([UNREADABLE.to_owned()]).collect::<Vec<_>>().join(": ");
+    }
+    all().map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// What may be said of `error`: what cannot be read may be a key, and is not quoted.
 #[must_use]
 pub fn spoken(error: &(dyn Error + 'static)) -> String {
+    if is_unreadable(error) { UNREADABLE.to_owned() } else { error.to_string() }
+}
+
+fn is_unreadable(error: &(dyn Error + 'static)) -> bool {
     let of_the_api = error.downcast_ref::<kube::Error>();
-    if matches!(of_the_api, Some(kube::Error::SerdeError(_) | kube::Error::FromUtf8(_))) {
-        return "the API server's answer cannot be read".to_owned();
-    }
-    if error.is::<serde_json::Error>() {
-        return "it is not the JSON it should be".to_owned();
-    }
-    error.to_string()
+    matches!(of_the_api, Some(kube::Error::SerdeError(_) | kube::Error::FromUtf8(_)))
+        || error.is::<serde_json::Error>()
 }
 
 impl Fault {
@@ -67,6 +72,10 @@ mod tests {
         let unreadable = serde_json::from_str::<u8>("\"kl-test-0123456789abcdef\"").unwrap_err();
         assert!(unreadable.to_string().contains("kl-test"));
         let fault = Fault::new("reading a key", kube::Error::SerdeError(unreadable));
-        assert!(!with_causes(&fault).contains("kl-test"), "{}", with_causes(&fault));
+        assert_eq!(with_causes(&fault), format!("reading a key: {UNREADABLE}"));
+        let unreadable = serde_json::from_str::<u8>("\"kl-test-0123456789abcdef\"").unwrap_err();
+        let around = kube::runtime::watcher::Error::WatchFailed(kube::Error::SerdeError(unreadable));
+        assert!(around.to_string().contains("kl-test"), "what is around it quotes it");
+        assert_eq!(with_causes(&around), UNREADABLE);
     }
 }

@@ -38,13 +38,17 @@ async fn lift_each<K>(
 where
     K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope> + Clone + Debug,
 {
+    const DOING: &str = "lifting finalizers";
+    let mut fault = Fault::new(DOING, "an object changed all the time");
     for _ in 0..PASSES {
-        if pass(&objects, client, finalizer).await.map_err(|error| Fault::new("lifting finalizers", error))? {
-            return Ok(());
+        match pass(&objects, client, finalizer).await {
+            Ok(true) => return Ok(()),
+            Ok(false) => {}
+            Err(error) => fault = Fault::new(DOING, error),
         }
         tokio::time::sleep(PAUSE).await;
     }
-    Err(Fault::new("lifting finalizers", "an object changed all the time"))
+    Err(fault)
 }
 
 /// Looks at every object once; whether none carries the finalizer any more.
@@ -56,7 +60,8 @@ async fn pass<K>(
 where
     K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope> + Clone + Debug,
 {
-    let (mut done, mut page) = (true, ListParams::default().limit(PAGE));
+    let (mut done, mut failed) = (true, None);
+    let mut page = ListParams::default().limit(PAGE);
     loop {
         let list = match objects.list(&page).await {
             Ok(list) => list,
@@ -67,11 +72,14 @@ where
         for object in list.items.iter().filter(|object| has_finalizer(*object, finalizer)) {
             let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
             let within = Api::<PartialObjectMeta<K>>::namespaced(client.clone(), namespace);
-            done &= drop_finalizer(&within, object, finalizer).await? == Outcome::Written;
+            match drop_finalizer(&within, object, finalizer).await {
+                Ok(outcome) => done &= outcome == Outcome::Written,
+                Err(error) => failed = Some(error),
+            }
         }
         match list.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => page = page.continue_token(&token),
-            None => return Ok(done),
+            None => return failed.map_or(Ok(done), Err),
         }
     }
 }

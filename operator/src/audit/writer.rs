@@ -54,7 +54,8 @@ pub(super) enum Waiter {
 /// The thread's belongings.
 pub(super) struct Writer {
     store: Store,
-    shares: Arc<Mutex<Shares>>,
+    /// Of refusals, and of alarms.
+    shares: [Arc<Mutex<Shares>>; 2],
     mirror: Mirror,
     counters: Arc<Counters>,
     health: Health,
@@ -84,7 +85,7 @@ enum Closing {
 impl Writer {
     pub(super) fn new(
         store: Store,
-        shares: Arc<Mutex<Shares>>,
+        shares: [Arc<Mutex<Shares>>; 2],
         mirror: Mirror,
         counters: Arc<Counters>,
     ) -> Self {
@@ -98,7 +99,8 @@ impl Writer {
             let (mut jobs, closing) = gather(queue);
             if looked.elapsed() >= TICK {
                 looked = Instant::now();
-                jobs.extend(lock(&self.shares).due(Timestamp::now()).into_iter().map(count_job));
+                let due = self.shares.iter().flat_map(|shares| lock(shares).due(Timestamp::now()));
+                jobs.extend(due.map(count_job));
             }
             self.commit_all(jobs);
             match closing {
@@ -201,7 +203,8 @@ impl Writer {
             Waiter::Caller(answer, _permit) => {
                 let _ = answer.send(Err(fault.clone()));
             }
-            Waiter::Count(row) => lock(&self.shares).restore(*row),
+            // Whichever counted it, it is a count of one caller and code.
+            Waiter::Count(row) => lock(&self.shares[0]).restore(*row),
         }
     }
 
@@ -220,8 +223,9 @@ impl Writer {
     }
 
     fn close(&mut self) {
-        let counts = lock(&self.shares).rest();
-        self.commit_all(counts.into_iter().map(count_job).collect());
+        let counts = self.shares.iter().flat_map(|shares| lock(shares).rest());
+        let counts = counts.map(count_job).collect();
+        self.commit_all(counts);
         if let Err(error) = self.store.close(Timestamp::now()) {
             self.failed(error);
         }
