@@ -15,7 +15,7 @@ use kube::{
 };
 use serde_json::json;
 
-use crate::{Global, Output, cluster::Cluster, say};
+use crate::{Global, Output, cluster::Cluster, report::say};
 
 const FIELD_MANAGER: &str = "kubectl-keylend";
 
@@ -64,9 +64,9 @@ impl Accept {
                 self.share, self.environment
             )),
             Output::Json => {
-                say(&json!({"name": name, "share": self.share, "environment": self.environment}).to_string());
+                say(&json!({"name": name, "share": self.share, "environment": self.environment}).to_string())
             }
-        }
+        }?;
         Ok(ExitCode::SUCCESS)
     }
 

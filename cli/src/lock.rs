@@ -2,21 +2,34 @@
 
 use std::{
     ffi::{OsStr, OsString},
+    fmt::Write as _,
+    os::unix::ffi::OsStrExt as _,
     process::ExitCode,
 };
 
+use anyhow::Result;
 use clap::{Arg, Args, Subcommand};
-use keylend_contract::{domain_lock::DomainLock, host::Host, refusal::Refusal};
+use keylend_contract::{
+    domain_lock::DomainLock,
+    host::{Host, HostError},
+    refusal::Refusal,
+};
 use serde_json::json;
 
-use crate::{INVALID_ARGUMENTS, Output, complain, say};
+use crate::{
+    Output,
+    report::{InvalidArgument, say},
+};
 
 /// Say which hosts a list of domains permits
 #[derive(Subcommand)]
+#[command(after_help = "Examples:
+  kubectl keylend lock test --domain '*.example.com' -- a.example.com")]
 pub(crate) enum Lock {
     /// Test hosts against domains, offline
     ///
     /// Prints one line for each host, in order: `permitted<TAB>HOST`, or `refused<TAB>HOST<TAB>CODE`.
+    /// What would break or hide in a line is escaped, as `\n`, `\u{202e}` or `\xff`. With `-o json`, `reason` says why.
     /// Exits with 0 if all are permitted, 1 if some are refused, 2 if a domain is not valid.
     ///
     /// Put `--` before the hosts where they are not your own words: behind it nothing is taken for a flag.
@@ -45,12 +58,12 @@ pub(crate) struct Test {
 /// The sentence to show.
 pub(crate) fn refuse_hosts_that_look_like_flags(
     mut plugin: clap::Command,
-    arguments: impl Iterator<Item = OsString>,
-) -> Result<(), String> {
+    arguments: &[OsString],
+) -> Result<(), InvalidArgument> {
     plugin.build();
     let test = plugin.find_subcommand("lock").and_then(|lock| lock.find_subcommand("test"));
     let Some(test) = test else { return Ok(()) };
-    let arguments: Vec<String> = arguments.skip(1).map(|argument| text(&argument)).collect();
+    let arguments: Vec<String> = arguments.iter().skip(1).map(|argument| text(argument)).collect();
     let (mut verbs, mut mistaken, mut help, mut judges) = (Vec::new(), None, false, false);
     let mut rest = arguments.iter().take_while(|argument| *argument != "--");
     while let Some(argument) = rest.next() {
@@ -70,10 +83,10 @@ pub(crate) fn refuse_hosts_that_look_like_flags(
     // Whoever gives domains wants a verdict: help, with its exit code 0, would read as one.
     let mistaken = mistaken.or((help && judges && verbs.starts_with(&["lock", "test"])).then_some("--help"));
     mistaken.map_or(Ok(()), |argument| {
-        Err(format!(
+        Err(InvalidArgument(format!(
             "'{}' begins like a flag; put -- before the hosts: kubectl keylend lock test --domain DOMAIN -- HOST...",
             argument.escape_debug()
-        ))
+        )))
     })
 }
 
@@ -87,15 +100,19 @@ fn is_flag(flag: &Arg, argument: &str) -> bool {
 }
 
 impl Lock {
-    pub(crate) fn run(self, output: Output) -> ExitCode {
+    pub(crate) fn run(self, output: Output) -> Result<ExitCode> {
         let Self::Test(test) = self;
-        match DomainLock::parse(&test.domains.iter().map(|domain| text(domain)).collect::<Vec<_>>()) {
-            Ok(lock) => print(&verdicts(&lock, &test.hosts), output),
-            Err(error) => {
-                complain(&format!("error: not a valid domain: {error}"));
-                ExitCode::from(INVALID_ARGUMENTS)
+        let lock = DomainLock::parse(&test.domains.iter().map(|domain| text(domain)).collect::<Vec<_>>())
+            .map_err(|error| InvalidArgument(format!("not a valid domain: {error}")))?;
+        let mut code = ExitCode::SUCCESS;
+        for host in &test.hosts {
+            let refusal = judge(&lock, &text(host)).err();
+            if refusal.is_some() {
+                code = ExitCode::FAILURE;
             }
+            say(&line(host, refusal.as_ref(), output))?;
         }
+        Ok(code)
     }
 }
 
@@ -104,37 +121,39 @@ fn text(argument: &OsStr) -> String {
     argument.to_string_lossy().into_owned()
 }
 
-/// An argument as it stands in a line: a line end or a tab in it would look like the end of it.
-fn in_one_line(argument: &str) -> String {
-    argument
-        .chars()
-        .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
-        .collect()
+fn judge(lock: &DomainLock, host: &str) -> Result<(), Refusal> {
+    let host: Host =
+        host.parse().map_err(|error: HostError| Refusal::HostNotAName { reason: error.to_string() })?;
+    lock.permit(&host).map(|_| ())
 }
 
-/// The code that refuses each host; `None` for those permitted.
-fn verdicts(lock: &DomainLock, hosts: &[OsString]) -> Vec<(String, Option<&'static str>)> {
-    let verdict = |host: &str| match host.parse::<Host>() {
-        Ok(host) => lock.permit(&host).err().map(|refusal| refusal.code()),
-        Err(error) => Some(Refusal::HostNotAName { reason: error.to_string() }.code()),
-    };
-    let judged = |host: &OsString| {
-        let host = text(host);
-        let refused = verdict(&host);
-        (host, refused)
-    };
-    hosts.iter().map(judged).collect()
-}
-
-fn print(verdicts: &[(String, Option<&'static str>)], output: Output) -> ExitCode {
-    for (host, refused) in verdicts {
-        match (output, refused) {
-            (Output::Text, None) => say(&format!("permitted\t{host}")),
-            (Output::Text, Some(code)) => say(&format!("refused\t{}\t{code}", in_one_line(host))),
-            (Output::Json, refused) => {
-                say(&json!({"host": host, "permitted": refused.is_none(), "code": refused}).to_string());
-            }
+fn line(host: &OsStr, refusal: Option<&Refusal>, output: Output) -> String {
+    let code = refusal.map(Refusal::code);
+    match (output, code) {
+        (Output::Text, None) => format!("permitted\t{}", in_one_line(host)),
+        (Output::Text, Some(code)) => format!("refused\t{}\t{code}", in_one_line(host)),
+        (Output::Json, code) => {
+            let reason = refusal.map(ToString::to_string);
+            json!({"host": text(host), "permitted": refusal.is_none(), "code": code, "reason": reason})
+                .to_string()
         }
     }
-    if verdicts.iter().all(|(_, refused)| refused.is_none()) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// An argument as it stands in a line: nothing in it looks like the line's end, is not seen or turns what is seen around.
+fn in_one_line(argument: &OsStr) -> String {
+    let mut line = String::new();
+    for chunk in argument.as_bytes().utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '\'' | '"' => line.push(c),
+                c => line.extend(c.escape_debug()),
+            }
+        }
+        for byte in chunk.invalid() {
+            // Writing to a text cannot fail.
+            let _ = write!(line, "\\x{byte:02x}");
+        }
+    }
+    line
 }

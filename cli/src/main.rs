@@ -4,6 +4,7 @@ mod accept;
 mod cluster;
 mod lock;
 mod put;
+mod report;
 mod seal;
 mod share;
 mod status;
@@ -14,12 +15,13 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
-/// The exit code for arguments that make no sense; clap's own as well.
-const INVALID_ARGUMENTS: u8 = 2;
-
 /// Lend a credential without handing it over.
 #[derive(Parser)]
 #[command(name = "kubectl-keylend", bin_name = "kubectl keylend", version, disable_help_subcommand = true)]
+#[command(after_help = "Examples:
+  kubectl keylend put stripe-api-key --create --environment production --namespace payments
+  kubectl keylend status stripe --namespace partner
+  kubectl keylend COMMAND --help      # says more, with examples")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -54,74 +56,46 @@ enum Output {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Seal a value and make it live; prints its version
     Put(put::Put),
-    /// Seal a value for Git; prints the blob
     Seal(seal::Seal),
-    /// Say which hosts a list of domains permits
     #[command(subcommand)]
     Lock(lock::Lock),
-    /// Share a secret, or stop sharing it
     #[command(subcommand)]
     Share(share::Share),
-    /// Link to a share that was made for this namespace
     Accept(accept::Accept),
-    /// Say what a route's chain looks like, and which link of it refuses
     Status(status::Status),
-    /// Print versions
-    Version,
+    Version(version::Version),
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    if let Err(mistaken) = lock::refuse_hosts_that_look_like_flags(Arguments::command(), std::env::args_os())
-    {
-        complain(&format!("error: {mistaken}"));
-        return ExitCode::from(INVALID_ARGUMENTS);
+    let given: Vec<_> = std::env::args_os().collect();
+    if let Err(error) = lock::refuse_hosts_that_look_like_flags(Arguments::command(), &given) {
+        return report::failed(report::wanted(&given), &error.into());
     }
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse_from(&given) {
+        Ok(arguments) => arguments,
+        Err(error) => return report::unparsed(report::wanted(&given), &error),
+    };
     // The provider is installed once per process; a second installation changes nothing.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let global = &arguments.global;
-    let outcome = match arguments.command {
-        Command::Put(put) => put.run(global).await,
-        Command::Seal(seal) => seal.run(global).await,
-        Command::Lock(lock) => return lock.run(global.output),
-        Command::Share(share) => share.run(global).await,
-        Command::Accept(accept) => accept.run(global).await,
-        Command::Status(status) => status.run(global).await,
-        Command::Version => version::run(global).await,
-    };
-    match outcome {
+    let global = arguments.global;
+    match arguments.command.run(&global).await {
         Ok(code) => code,
-        Err(error) => {
-            complain(&format!("error: {}", sentence(&error)));
-            ExitCode::FAILURE
-        }
+        Err(error) => report::failed(global.output, &error),
     }
 }
 
-/// What was being done and why it failed; of an answer of the API server, its own sentence and nothing else.
-fn sentence(error: &anyhow::Error) -> String {
-    let mut causes = Vec::new();
-    for cause in error.chain() {
-        if let Some(kube::Error::Api(status)) = cause.downcast_ref() {
-            causes.push(status.message.clone());
-            break;
+impl Command {
+    async fn run(self, global: &Global) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Put(put) => put.run(global).await,
+            Self::Seal(seal) => seal.run(global).await,
+            Self::Lock(lock) => lock.run(global.output),
+            Self::Share(share) => share.run(global).await,
+            Self::Accept(accept) => accept.run(global).await,
+            Self::Status(status) => status.run(global).await,
+            Self::Version(version) => version.run(global).await,
         }
-        causes.push(cause.to_string());
     }
-    causes.join(": ")
-}
-
-/// Writes a line to standard output.
-#[expect(clippy::print_stdout, reason = "a command's result goes to standard output")]
-fn say(line: &str) {
-    println!("{line}");
-}
-
-/// Writes a line to standard error.
-#[expect(clippy::print_stderr, reason = "a command's complaint goes to standard error")]
-fn complain(line: &str) {
-    eprintln!("{line}");
 }

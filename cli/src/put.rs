@@ -17,7 +17,7 @@ use kube::{
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::{Global, Output, cluster::Cluster, say, seal, value::Source};
+use crate::{Global, Output, cluster::Cluster, report::say, seal, value::Source};
 
 const FIELD_MANAGER: &str = "kubectl-keylend";
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -40,7 +40,7 @@ pub(crate) struct Put {
     #[arg(long)]
     create: bool,
     /// How long to wait until the value is live, in seconds.
-    #[arg(long, default_value_t = 30, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
     timeout: u64,
     #[command(flatten)]
     source: Source,
@@ -70,7 +70,7 @@ impl Put {
             .context("setting the value")?;
         let generation = patched.metadata.generation.unwrap_or(0);
         let version = self.wait_until_live(&secrets, &environment, &blob.digest(), generation).await?;
-        self.print(global.output, &environment, version);
+        self.print(global.output, &environment, version)?;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -139,12 +139,12 @@ impl Put {
         }
     }
 
-    fn print(&self, output: Output, environment: &str, version: i64) {
+    fn print(&self, output: Output, environment: &str, version: i64) -> Result<()> {
         let name = self.name.as_str();
         match output {
             Output::Text => say(&format!("{name} ({environment}) is live as version {version}")),
             Output::Json => {
-                say(&json!({"name": name, "environment": environment, "version": version}).to_string());
+                say(&json!({"name": name, "environment": environment, "version": version}).to_string())
             }
         }
     }

@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::{
     Global, Output,
     cluster::{Cluster, parse_keys},
-    say,
+    report::say,
     value::Source,
 };
 
@@ -51,7 +51,7 @@ impl Seal {
                 &json!({"blob": blob.to_string(), "digest": blob.digest().to_string(), "sealedAtMs": stamp})
                     .to_string(),
             ),
-        }
+        }?;
         Ok(ExitCode::SUCCESS)
     }
 

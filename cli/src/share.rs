@@ -22,12 +22,19 @@ use kube::{
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::{Global, Output, cluster::Cluster, complain, say};
+use crate::{
+    Global, Output,
+    cluster::Cluster,
+    report::{complain, say},
+};
 
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Share a secret, or stop sharing it
 #[derive(Subcommand)]
+#[command(after_help = "Examples:
+  kubectl keylend share create --help
+  kubectl keylend share revoke partner --namespace payments")]
 pub(crate) enum Share {
     /// Share one environment's value with a namespace
     Create(Box<Create>),
@@ -88,7 +95,7 @@ pub(crate) struct Revoke {
     /// The share's name.
     name: String,
     /// How long to wait, in seconds.
-    #[arg(long, default_value_t = 15, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 15, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
     timeout: u64,
 }
 
@@ -108,14 +115,18 @@ impl Create {
         let cluster = Cluster::connect(global).await?;
         let recipient_uid = namespace_uid(&cluster, &self.to_namespace).await;
         if recipient_uid.is_none() {
-            complain(&format!(
-                "warning: the namespace '{}' is not there or may not be read; whoever has it when the share is first accepted is pinned",
-                self.to_namespace
-            ));
+            complain(
+                global.output,
+                "warning",
+                &format!(
+                    "the namespace '{}' is not there or may not be read; whoever has it when the share is first accepted is pinned",
+                    self.to_namespace
+                ),
+            );
         }
         let share = self.share(&cluster.namespace, recipient_uid)?;
         if self.dry_run {
-            say(&serde_json::to_string_pretty(&share)?);
+            say(&serde_json::to_string_pretty(&share)?)?;
             return Ok(ExitCode::SUCCESS);
         }
         let shares: Api<SecretShare> = cluster.api();
@@ -131,7 +142,7 @@ impl Create {
                 self.to_namespace
             )),
             Output::Json => say(&serde_json::to_string(&made)?),
-        }
+        }?;
         Ok(ExitCode::SUCCESS)
     }
 
@@ -217,7 +228,7 @@ impl Revoke {
         match global.output {
             Output::Text => say(&format!("secretshare/{} is stopped; nothing more can leave", self.name)),
             Output::Json => say(&json!({"name": self.name, "revoked": true}).to_string()),
-        }
+        }?;
         Ok(ExitCode::SUCCESS)
     }
 }

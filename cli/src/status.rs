@@ -15,7 +15,7 @@ use keylend_crds::{
 use kube::Api;
 use serde_json::json;
 
-use crate::{Global, Output, cluster::Cluster, say};
+use crate::{Global, Output, cluster::Cluster, report::say};
 
 /// Say what a route's chain looks like, and which link of it refuses
 ///
@@ -64,7 +64,7 @@ impl Status {
         for name in secrets_of(&route) {
             follow(&cluster, &route, &name, &mut chain).await?;
         }
-        print(&chain, global.output);
+        print(&chain, global.output)?;
         let refused = chain.iter().any(|link| link.standing == Standing::Refuses);
         Ok(if refused { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
@@ -153,12 +153,12 @@ fn hidden(object: String) -> Link {
     Link { object, standing: Standing::Hidden, message: "you may not read it; ask its owner".to_owned() }
 }
 
-fn print(chain: &[Link], output: Output) {
+fn print(chain: &[Link], output: Output) -> Result<()> {
     match output {
         Output::Text => {
             let width = chain.iter().map(|link| link.object.len()).max().unwrap_or(0);
             for link in chain {
-                say(&format!("{:8}{:width$}  {}", link.standing.word(), link.object, link.message));
+                say(&format!("{:8}{:width$}  {}", link.standing.word(), link.object, link.message))?;
             }
         }
         Output::Json => {
@@ -166,7 +166,8 @@ fn print(chain: &[Link], output: Output) {
                 .iter()
                 .map(|link| json!({"object": link.object, "standing": link.standing.word(), "message": link.message}))
                 .collect();
-            say(&json!(links).to_string());
+            say(&json!(links).to_string())?;
         }
     }
+    Ok(())
 }

@@ -2,7 +2,7 @@
 
 use crate::run::keylend;
 
-const COMMANDS: [&[&str]; 7] = [
+const COMMANDS: [&[&str]; 8] = [
     &["put"],
     &["seal"],
     &["lock", "test"],
@@ -10,6 +10,7 @@ const COMMANDS: [&[&str]; 7] = [
     &["share", "revoke"],
     &["accept"],
     &["status"],
+    &["version"],
 ];
 
 #[test]
@@ -24,8 +25,27 @@ fn every_command_shows_an_example_of_itself() {
         );
     }
     let all = keylend(&["--help"]).stdout;
-    for command in COMMANDS.iter().map(|command| command[0]).chain(["version"]) {
+    for command in COMMANDS.iter().map(|command| command[0]) {
         assert!(all.contains(&format!("\n  {command} ")), "{command}: {all}");
+    }
+}
+
+#[test]
+fn help_says_in_full_what_a_command_does() {
+    // (command, said)
+    let table = [
+        ("put", "the very next call of everyone the secret is shared with carries the new value"),
+        ("seal", "spec.environments[].sealed.value"),
+        ("accept", "Makes a Secret of type Linked"),
+        ("status", "Exits with 1 if a link refuses"),
+        ("lock", "kubectl keylend lock test"),
+        ("share", "kubectl keylend share revoke"),
+    ];
+    let all = keylend(&["--help"]).stdout;
+    for (command, said) in table {
+        let help = keylend(&[command, "--help"]).stdout;
+        assert!(help.contains(said), "{command}: {help}");
+        assert!(!all.contains(said), "{command}: one line a command: {all}");
     }
 }
 
@@ -45,6 +65,8 @@ fn arguments_that_make_no_sense_are_named_and_exit_with_2() {
         (vec!["put", "a", "--environment=Production"], "'Production'"),
         (vec!["seal", "a"], "--environment"),
         (vec!["status"], "<ROUTE>"),
+        (vec!["put", "a", "--timeout=18446744073709551615"], "1..=3600"),
+        (vec!["share", "revoke", "a", "--timeout=0"], "1..=3600"),
         (with(&[]), "--domain"),
         (with(&["--domain=a.example.com", "--port=0"]), "--port"),
         (with(&["--domain=a.example.com", "--header=Host"]), "'Host'"),

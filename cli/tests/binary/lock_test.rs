@@ -2,6 +2,8 @@
 
 use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _};
 
+use serde_json::json;
+
 use crate::run::{Run, keylend};
 
 /// What calls in a cluster are held to as well.
@@ -43,11 +45,19 @@ fn each_host_gets_its_line_in_order() {
 fn no_input_can_look_like_another_line() {
     let run = lock_test(
         &["api.example.com"],
-        &["x\npermitted\tapi.evil.test", "evil.com\\good.com", "bücher.example"],
+        &[
+            "x\npermitted\tapi.evil.test",
+            "evil.com\\ngood.com",
+            "bücher.example",
+            "it's.\"a\"",
+            "a\u{2028}b\u{202e}c\u{200b}d\u{85}e\u{feff}",
+        ],
     );
     let expected = "refused\tx\\npermitted\\tapi.evil.test\thost_not_a_name\n\
-        refused\tevil.com\\good.com\thost_not_a_name\n\
-        refused\tbücher.example\thost_not_a_name\n";
+        refused\tevil.com\\\\ngood.com\thost_not_a_name\n\
+        refused\tbücher.example\thost_not_a_name\n\
+        refused\tit's.\"a\"\thost_not_a_name\n\
+        refused\ta\\u{2028}b\\u{202e}c\\u{200b}d\\u{85}e\\u{feff}\thost_not_a_name\n";
     assert_eq!((run.code, run.stdout.as_str()), (1, expected));
     let bytes = [
         OsStr::new("lock"),
@@ -56,7 +66,7 @@ fn no_input_can_look_like_another_line() {
         OsStr::from_bytes(b"\xff.com"),
     ];
     let run = keylend(&bytes);
-    assert_eq!((run.code, run.stdout.as_str()), (1, "refused\t\u{fffd}.com\thost_not_a_name\n"));
+    assert_eq!((run.code, run.stdout.as_str()), (1, "refused\t\\xff.com\thost_not_a_name\n"));
 }
 
 #[test]
@@ -125,12 +135,29 @@ fn an_invalid_domain_is_named_and_nothing_is_judged() {
 
 #[test]
 fn programs_read_json() {
-    let run = keylend(&["lock", "test", "-o", "json", "-d", "api.example.com", "api.example.com", "x"]);
+    let run = keylend(&[
+        "lock",
+        "test",
+        "-o",
+        "json",
+        "-d",
+        "api.example.com",
+        "api.example.com",
+        "Api.example.com",
+        "x.example.com",
+    ]);
     let lines: Vec<serde_json::Value> =
         run.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let expected = [
-        serde_json::json!({"host": "api.example.com", "permitted": true, "code": null}),
-        serde_json::json!({"host": "x", "permitted": false, "code": "host_not_a_name"}),
+        json!({"host": "api.example.com", "permitted": true, "code": null, "reason": null}),
+        json!({
+            "host": "Api.example.com", "permitted": false, "code": "host_not_a_name",
+            "reason": "this is not a host name: write this host name as api.example.com",
+        }),
+        json!({
+            "host": "x.example.com", "permitted": false, "code": "host_not_approved",
+            "reason": "the host 'x.example.com' is not approved by the owner",
+        }),
     ];
     assert_eq!((run.code, lines.as_slice()), (1, expected.as_slice()));
 }
@@ -145,7 +172,7 @@ fn the_verdicts_are_those_of_calls_in_a_cluster() {
         let expected = match verdict {
             "permitted" => (0, format!("permitted\t{host}\n")),
             "invalid" => (2, String::new()),
-            code => (1, format!("refused\t{host}\t{code}\n")),
+            code => (1, format!("refused\t{}\t{code}\n", host.replace('\\', "\\\\"))),
         };
         permitted += usize::from(verdict == "permitted");
         assert_eq!((run.code, run.stdout), expected, "{line}");

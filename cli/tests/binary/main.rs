@@ -7,6 +7,8 @@ mod kubeconfig;
 #[cfg(test)]
 mod lock_test;
 #[cfg(test)]
+mod report;
+#[cfg(test)]
 mod run;
 #[cfg(test)]
 mod seal;

@@ -1,0 +1,81 @@
+//! What a run writes, and the exit code that goes with it: results to standard output, complaints to standard error.
+
+use std::{
+    ffi::OsString,
+    io::{self, ErrorKind, Write as _},
+    process::ExitCode,
+};
+
+use serde_json::json;
+
+use crate::Output;
+
+/// The exit code for arguments that make no sense; clap's own as well.
+const INVALID_ARGUMENTS: u8 = 2;
+
+/// The result could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("writing the result")]
+struct Unwritten(#[source] io::Error);
+
+/// Arguments that make no sense.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct InvalidArgument(pub(crate) String);
+
+/// Writes a line of a result.
+pub(crate) fn say(line: &str) -> anyhow::Result<()> {
+    let mut output = io::stdout().lock();
+    writeln!(output, "{line}").and_then(|()| output.flush()).map_err(Unwritten)?;
+    Ok(())
+}
+
+/// Writes an `error` or a `warning`; there is nobody to tell if that fails.
+pub(crate) fn complain(output: Output, kind: &str, complaint: &str) {
+    let line = match output {
+        Output::Text => format!("{kind}: {complaint}"),
+        Output::Json => json!({kind: complaint}).to_string(),
+    };
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Says why a run failed. Whoever closed the pipe has read enough, and hears nothing more.
+pub(crate) fn failed(output: Output, error: &anyhow::Error) -> ExitCode {
+    let closed = |Unwritten(cause): &Unwritten| cause.kind() == ErrorKind::BrokenPipe;
+    if !error.downcast_ref().is_some_and(closed) {
+        complain(output, "error", &sentence(error));
+    }
+    if error.is::<InvalidArgument>() { ExitCode::from(INVALID_ARGUMENTS) } else { ExitCode::FAILURE }
+}
+
+/// Ends a run whose arguments clap does not take, or answers with help or a version.
+pub(crate) fn unparsed(output: Output, error: &clap::Error) -> ExitCode {
+    if output == Output::Text || !error.use_stderr() {
+        error.exit();
+    }
+    let text = error.render().to_string();
+    let text = text.split("\n\nUsage:").next().unwrap_or_default();
+    complain(output, "error", text.strip_prefix("error: ").unwrap_or(text).trim_end());
+    ExitCode::from(INVALID_ARGUMENTS)
+}
+
+/// How results are to be written, as far as arguments say so that may not make sense.
+pub(crate) fn wanted(arguments: &[OsString]) -> Output {
+    let flags: Vec<_> = arguments.iter().take_while(|argument| *argument != "--").collect();
+    let joined = |flag: &&OsString| ["-ojson", "-o=json", "--output=json"].iter().any(|json| *flag == json);
+    let apart = flags.windows(2).any(|pair| (pair[0] == "-o" || pair[0] == "--output") && pair[1] == "json");
+    if apart || flags.iter().any(joined) { Output::Json } else { Output::Text }
+}
+
+/// What was being done and why it failed; of an answer of the API server, its own sentence and nothing else.
+fn sentence(error: &anyhow::Error) -> String {
+    let mut causes = Vec::new();
+    for cause in error.chain() {
+        if let Some(kube::Error::Api(status)) = cause.downcast_ref() {
+            causes.push(status.message.clone());
+            break;
+        }
+        causes.push(cause.to_string());
+    }
+    causes.join(": ")
+}
