@@ -71,7 +71,7 @@ enum Command {
 async fn main() -> ExitCode {
     let given: Vec<_> = std::env::args_os().collect();
     if let Err(error) = lock::refuse_hosts_that_look_like_flags(Arguments::command(), &given) {
-        return report::failed(report::wanted(&given), &error.into());
+        return report::invalid(report::wanted(&given), &error);
     }
     let arguments = match Arguments::try_parse_from(&given) {
         Ok(arguments) => arguments,
@@ -82,7 +82,7 @@ async fn main() -> ExitCode {
     let global = arguments.global;
     match arguments.command.run(&global).await {
         Ok(code) => code,
-        Err(error) => report::failed(global.output, &error),
+        Err(error) => report::failed(&global, &error).await,
     }
 }
 

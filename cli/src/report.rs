@@ -6,9 +6,10 @@ use std::{
     process::ExitCode,
 };
 
+use kube::config::InferConfigError;
 use serde_json::json;
 
-use crate::Output;
+use crate::{Global, Output, cluster};
 
 /// The exit code for arguments that make no sense; clap's own as well.
 const INVALID_ARGUMENTS: u8 = 2;
@@ -40,12 +41,18 @@ pub(crate) fn complain(output: Output, kind: &str, complaint: &str) {
 }
 
 /// Says why a run failed. Whoever closed the pipe has read enough, and hears nothing more.
-pub(crate) fn failed(output: Output, error: &anyhow::Error) -> ExitCode {
+pub(crate) async fn failed(global: &Global, error: &anyhow::Error) -> ExitCode {
     let closed = |Unwritten(cause): &Unwritten| cause.kind() == ErrorKind::BrokenPipe;
     if !error.downcast_ref().is_some_and(closed) {
-        complain(output, "error", &sentence(error));
+        complain(global.output, "error", &sentence(global, error).await);
     }
     if error.is::<InvalidArgument>() { ExitCode::from(INVALID_ARGUMENTS) } else { ExitCode::FAILURE }
+}
+
+/// Ends a run whose arguments make no sense.
+pub(crate) fn invalid(output: Output, error: &InvalidArgument) -> ExitCode {
+    complain(output, "error", &error.to_string());
+    ExitCode::from(INVALID_ARGUMENTS)
 }
 
 /// Ends a run whose arguments clap does not take, or answers with help or a version.
@@ -55,8 +62,7 @@ pub(crate) fn unparsed(output: Output, error: &clap::Error) -> ExitCode {
     }
     let text = error.render().to_string();
     let text = text.split("\n\nUsage:").next().unwrap_or_default();
-    complain(output, "error", text.strip_prefix("error: ").unwrap_or(text).trim_end());
-    ExitCode::from(INVALID_ARGUMENTS)
+    invalid(output, &InvalidArgument(text.strip_prefix("error: ").unwrap_or(text).trim_end().to_owned()))
 }
 
 /// How results are to be written, as far as arguments say so that may not make sense.
@@ -67,15 +73,29 @@ pub(crate) fn wanted(arguments: &[OsString]) -> Output {
     if apart || flags.iter().any(joined) { Output::Json } else { Output::Text }
 }
 
-/// What was being done and why it failed; of an answer of the API server, its own sentence and nothing else.
-fn sentence(error: &anyhow::Error) -> String {
-    let mut causes = Vec::new();
+/// What was being done and why it failed: each cause once, and of an answer of the API server its own sentence alone.
+pub(crate) async fn sentence(global: &Global, error: &anyhow::Error) -> String {
+    let mut causes: Vec<String> = Vec::new();
+    let mut advice = "";
     for cause in error.chain() {
-        if let Some(kube::Error::Api(status)) = cause.downcast_ref() {
-            causes.push(status.message.clone());
-            break;
+        let text = match cause.downcast_ref() {
+            Some(kube::Error::Api(status)) => {
+                causes.push(status.message.clone());
+                break;
+            }
+            Some(kube::Error::Service(_) | kube::Error::HyperError(_)) => {
+                advice = "; check that the cluster runs, and --kubeconfig, KUBECONFIG and --context";
+                let server = cluster::server(global).await.unwrap_or_default();
+                format!("no answer from the API server {server}")
+            }
+            // Both say what their cause says, after words of their own.
+            _ if cause.is::<kube::Error>() && cause.source().is_some() => continue,
+            _ if cause.is::<InferConfigError>() => continue,
+            Some(_) | None => cause.to_string(),
+        };
+        if !causes.iter().any(|earlier| earlier.contains(&text)) {
+            causes.push(text);
         }
-        causes.push(cause.to_string());
     }
-    causes.join(": ")
+    causes.join(": ") + advice
 }

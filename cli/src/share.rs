@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 use crate::{
     Global, Output,
-    cluster::Cluster,
+    cluster::{Cluster, Seen, see},
     report::{complain, say},
 };
 
@@ -113,17 +113,7 @@ impl Create {
         DomainLock::parse(&self.domains).context("--domain")?;
         Networks::parse(&self.networks).context("--network")?;
         let cluster = Cluster::connect(global).await?;
-        let recipient_uid = namespace_uid(&cluster, &self.to_namespace).await;
-        if recipient_uid.is_none() {
-            complain(
-                global.output,
-                "warning",
-                &format!(
-                    "the namespace '{}' is not there or may not be read; whoever has it when the share is first accepted is pinned",
-                    self.to_namespace
-                ),
-            );
-        }
+        let recipient_uid = self.recipient_uid(&cluster, global.output).await?;
         let share = self.share(&cluster.namespace, recipient_uid)?;
         if self.dry_run {
             say(&serde_json::to_string_pretty(&share)?)?;
@@ -144,6 +134,20 @@ impl Create {
             Output::Json => say(&serde_json::to_string(&made)?),
         }?;
         Ok(ExitCode::SUCCESS)
+    }
+
+    async fn recipient_uid(&self, cluster: &Cluster, output: Output) -> Result<Option<String>> {
+        let name = &self.to_namespace;
+        let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
+        let seen = see(&namespaces, name).await.with_context(|| format!("reading the namespace '{name}'"))?;
+        let why = match seen {
+            Seen::There(namespace) => return Ok(namespace.uid()),
+            Seen::Gone => "is not there",
+            Seen::Hidden => "may not be read by you",
+        };
+        let pinned = "whoever has it when the share is first accepted is pinned";
+        complain(output, "warning", &format!("the namespace '{name}' {why}; {pinned}"));
+        Ok(None)
     }
 
     fn share(&self, namespace: &str, recipient_uid: Option<String>) -> Result<SecretShare> {
@@ -189,11 +193,6 @@ impl Create {
 /// What was left out is left out of the share as well.
 fn unless_empty<T>(list: Vec<T>) -> Option<Vec<T>> {
     if list.is_empty() { None } else { Some(list) }
-}
-
-async fn namespace_uid(cluster: &Cluster, name: &str) -> Option<String> {
-    let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
-    namespaces.get_opt(name).await.ok().flatten()?.uid()
 }
 
 impl Revoke {

@@ -15,7 +15,11 @@ use keylend_crds::{
 use kube::Api;
 use serde_json::json;
 
-use crate::{Global, Output, cluster::Cluster, report::say};
+use crate::{
+    Global, Output,
+    cluster::{Cluster, Seen, see},
+    report::say,
+};
 
 /// Say what a route's chain looks like, and which link of it refuses
 ///
@@ -88,9 +92,16 @@ async fn follow(cluster: &Cluster, route: &Route, name: &SecretName, chain: &mut
     let environment = &route.spec.environment;
     let object = format!("secret {}", name.as_str());
     let secrets: Api<Secret> = cluster.api();
-    let Some(secret) = secrets.get_opt(name.as_str()).await.context("reading a secret")? else {
-        chain.push(refusing(object, "there is no such Secret in this namespace"));
-        return Ok(());
+    let secret = match see(&secrets, name.as_str()).await.with_context(|| format!("reading {object}"))? {
+        Seen::There(secret) => secret,
+        Seen::Gone => {
+            chain.push(refusing(object, "there is no such Secret in this namespace"));
+            return Ok(());
+        }
+        Seen::Hidden => {
+            chain.push(hidden(object));
+            return Ok(());
+        }
     };
     chain.push(link(object.clone(), secret.status.as_ref().map(|status| &status.conditions[..])));
     let shares = secret.spec.link.iter().flat_map(|link| &link.shares);
@@ -98,8 +109,7 @@ async fn follow(cluster: &Cluster, route: &Route, name: &SecretName, chain: &mut
         chain.push(refusing(object, &format!("it links no share for environment '{environment}'")));
         return Ok(());
     };
-    follow_share(cluster, (route, name), &linked.share_ref, chain).await;
-    Ok(())
+    follow_share(cluster, (route, name), &linked.share_ref, chain).await
 }
 
 /// A recipient usually may not read the owner's namespace: what cannot be read is hidden, not refused.
@@ -108,13 +118,19 @@ async fn follow_share(
     (route, name): (&Route, &SecretName),
     reference: &ShareReference,
     chain: &mut Vec<Link>,
-) {
+) -> Result<()> {
     let object = format!("share {}/{}", reference.namespace, reference.name);
     let shares: Api<SecretShare> = Api::namespaced(cluster.client.clone(), &reference.namespace);
-    let share = match shares.get_opt(&reference.name).await {
-        Ok(Some(share)) => share,
-        Ok(None) => return chain.push(refusing(object, "there is no such SecretShare")),
-        Err(_) => return chain.push(hidden(object)),
+    let share = match see(&shares, &reference.name).await.with_context(|| format!("reading {object}"))? {
+        Seen::There(share) => share,
+        Seen::Gone => {
+            chain.push(refusing(object, "there is no such SecretShare"));
+            return Ok(());
+        }
+        Seen::Hidden => {
+            chain.push(hidden(object));
+            return Ok(());
+        }
     };
     let conditions = share.status.as_ref().map(|status| &status.conditions[..]);
     let ready = link(object.clone(), conditions);
@@ -126,13 +142,13 @@ async fn follow_share(
     });
     let object = format!("secret {}/{}", reference.namespace, share.spec.secret_ref.name);
     let secrets: Api<Secret> = Api::namespaced(cluster.client.clone(), &reference.namespace);
-    match secrets.get_opt(&share.spec.secret_ref.name).await {
-        Ok(Some(secret)) => {
-            chain.push(link(object, secret.status.as_ref().map(|status| &status.conditions[..])));
-        }
-        Ok(None) => chain.push(refusing(object, "there is no such Secret")),
-        Err(_) => chain.push(hidden(object)),
-    }
+    let secret = see(&secrets, &share.spec.secret_ref.name).await;
+    chain.push(match secret.with_context(|| format!("reading {object}"))? {
+        Seen::There(secret) => link(object, secret.status.as_ref().map(|status| &status.conditions[..])),
+        Seen::Gone => refusing(object, "there is no such Secret"),
+        Seen::Hidden => hidden(object),
+    });
+    Ok(())
 }
 
 fn link(object: String, conditions: Option<&[Condition]>) -> Link {

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use keylend_contract::wire::WIRE_VERSION;
@@ -11,8 +11,8 @@ use serde_json::json;
 
 use crate::{
     Global, Output,
-    cluster::{Cluster, OPERATOR_NAMESPACE},
-    report::say,
+    cluster::{Cluster, OPERATOR_NAMESPACE, Seen, see},
+    report::{say, sentence},
 };
 
 const OPERATOR: &str = "keylend-operator";
@@ -29,27 +29,35 @@ pub(crate) struct Version {}
 impl Version {
     pub(crate) async fn run(self, global: &Global) -> Result<ExitCode> {
         let plugin = env!("CARGO_PKG_VERSION");
-        let operator = operator(global).await;
+        let (operator, reason) = match operator(global).await {
+            Ok(version) => (Some(version), None),
+            Err(error) => (None, Some(sentence(global, &error).await)),
+        };
         match global.output {
             Output::Text => {
                 say(&format!("plugin    {plugin} (wire version {WIRE_VERSION})"))?;
-                say(&format!(
-                    "operator  {}",
-                    operator
-                        .as_deref()
-                        .unwrap_or("not seen: not installed, or you may not read keylend-system")
-                ))
+                let not_seen = format!("not seen: {}", reason.unwrap_or_default());
+                say(&format!("operator  {}", operator.unwrap_or(not_seen)))
             }
             Output::Json => {
-                say(&json!({"plugin": plugin, "wireVersion": WIRE_VERSION, "operator": operator}).to_string())
+                let version = json!({
+                    "plugin": plugin, "wireVersion": WIRE_VERSION, "operator": operator, "reason": reason,
+                });
+                say(&version.to_string())
             }
         }?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
-async fn operator(global: &Global) -> Option<String> {
-    let cluster = Cluster::connect(global).await.ok()?;
+async fn operator(global: &Global) -> Result<String> {
+    let cluster = Cluster::connect(global).await?;
     let sets: Api<StatefulSet> = Api::namespaced(cluster.client, OPERATOR_NAMESPACE);
-    sets.get_opt(OPERATOR).await.ok().flatten()?.labels().get(VERSION_LABEL).cloned()
+    match see(&sets, OPERATOR).await.context("looking for the operator")? {
+        Seen::There(set) => {
+            set.labels().get(VERSION_LABEL).cloned().context("the operator has no version label")
+        }
+        Seen::Gone => bail!("it is not installed"),
+        Seen::Hidden => bail!("you may not read {OPERATOR_NAMESPACE}"),
+    }
 }
