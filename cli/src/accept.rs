@@ -15,7 +15,7 @@ use kube::{
 };
 use serde_json::json;
 
-use crate::{Global, Output, cluster::Cluster, report::say};
+use crate::{Global, Output, argument, cluster::Cluster, report::say};
 
 const FIELD_MANAGER: &str = "kubectl-keylend";
 
@@ -28,7 +28,8 @@ const FIELD_MANAGER: &str = "kubectl-keylend";
   kubectl keylend accept payments/partner --name stripe-api-key --environment production --namespace partner")]
 pub(crate) struct Accept {
     /// The share, as NAMESPACE/NAME.
-    share: String,
+    #[arg(value_parser = argument::share)]
+    share: (String, String),
     /// The name routes of this namespace use.
     #[arg(long)]
     name: SecretName,
@@ -42,11 +43,7 @@ pub(crate) struct Accept {
 
 impl Accept {
     pub(crate) async fn run(self, global: &Global) -> Result<ExitCode> {
-        let Some((namespace, share)) =
-            self.share.split_once('/').filter(|(a, b)| !a.is_empty() && !b.is_empty())
-        else {
-            bail!("write the share as NAMESPACE/NAME, such as payments/partner");
-        };
+        let (namespace, share) = &self.share;
         let cluster = Cluster::connect(global).await?;
         let secrets: Api<Secret> = cluster.api();
         let name = self.name.as_str();
@@ -54,17 +51,17 @@ impl Accept {
         if existing.is_some_and(|secret| secret.spec.type_ != SecretType::Linked) {
             bail!("Secret '{name}' of this namespace holds a value of its own; choose another --name");
         }
-        let link = self.link(ShareReference { namespace: namespace.to_owned(), name: share.to_owned() });
+        let link = self.link(ShareReference { namespace: namespace.clone(), name: share.clone() });
         let manager = format!("{FIELD_MANAGER}-{}", self.environment);
         let apply = PatchParams::apply(&manager).force();
         secrets.patch(name, &apply, &Patch::Apply(link)).await.context("linking the share")?;
         match global.output {
             Output::Text => say(&format!(
-                "keylendsecret/{name} links {} for environment {}",
-                self.share, self.environment
+                "keylendsecret/{name} links {namespace}/{share} for environment {}",
+                self.environment
             )),
             Output::Json => {
-                say(&json!({"name": name, "share": self.share, "environment": self.environment}).to_string())
+                say(&json!({"name": name, "share": format!("{namespace}/{share}"), "environment": self.environment}).to_string())
             }
         }?;
         Ok(ExitCode::SUCCESS)
@@ -90,7 +87,7 @@ mod tests {
     #[test]
     fn a_link_holds_what_was_said_and_nothing_else() {
         let mut accept = Accept {
-            share: "payments/partner".to_owned(),
+            share: ("payments".to_owned(), "partner".to_owned()),
             name: "STRIPE_API_KEY".parse().unwrap(),
             environment: "production".parse().unwrap(),
             uid: None,

@@ -1,6 +1,7 @@
 //! `kubectl keylend`: what an owner and a recipient do from a shell, through the API server and with their own rights.
 
 mod accept;
+mod argument;
 mod cluster;
 mod lock;
 mod put;
@@ -33,7 +34,7 @@ struct Arguments {
 #[derive(Args, Clone)]
 struct Global {
     /// The namespace; the kubeconfig's own where it is left out.
-    #[arg(long, short = 'n', global = true)]
+    #[arg(long, short = 'n', global = true, value_parser = argument::namespace)]
     namespace: Option<String>,
     /// The kubeconfig's context.
     #[arg(long, global = true)]

@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::{
     Global, Output,
     cluster::{Cluster, parse_keys},
-    report::say,
+    report::{InvalidArgument, say},
     value::Source,
 };
 
@@ -61,7 +61,9 @@ impl Seal {
             let keys = cluster.sealing_keys().await?;
             return Ok((cluster.namespace, keys));
         };
-        let namespace = global.namespace.clone().context("sealing without a cluster needs --namespace")?;
+        let namespace = global.namespace.clone();
+        let missing = || InvalidArgument("sealing without a cluster needs --namespace".to_owned());
+        let namespace = namespace.ok_or_else(missing)?;
         let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
         Ok((namespace, parse_keys(&text)?))
     }

@@ -1,10 +1,10 @@
 //! `share create` and `share revoke`: an owner lends, and stops.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{process::ExitCode, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use keylend_contract::{
     address::Networks, domain_lock::DomainLock, environment::Environment, name::SecretName,
@@ -23,9 +23,9 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::{
-    Global, Output,
+    Global, Output, argument,
     cluster::{Cluster, Seen, see},
-    report::{complain, say},
+    report::{InvalidArgument, complain, say},
 };
 
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -49,6 +49,7 @@ pub(crate) enum Share {
   kubectl keylend share create partner ... --dry-run > share.yaml      # for Git (JSON, which kubectl reads too)")]
 pub(crate) struct Create {
     /// The share's name.
+    #[arg(value_parser = argument::object_name)]
     name: String,
     /// The secret, in this namespace.
     #[arg(long)]
@@ -57,10 +58,10 @@ pub(crate) struct Create {
     #[arg(long, short)]
     environment: Environment,
     /// The recipient's namespace.
-    #[arg(long, value_name = "NAMESPACE")]
+    #[arg(long, value_name = "NAMESPACE", value_parser = argument::namespace)]
     to_namespace: String,
     /// A service account that may use it; may be repeated. Left out, every one of the namespace may.
-    #[arg(long = "service-account", value_name = "NAME")]
+    #[arg(long = "service-account", value_name = "NAME", value_parser = argument::object_name)]
     service_accounts: Vec<String>,
     /// A host the value may go to, or '*.' and a base for exactly one label; may be repeated.
     #[arg(long = "domain", required = true, value_name = "DOMAIN")]
@@ -72,17 +73,17 @@ pub(crate) struct Create {
     #[arg(long = "network", value_name = "CIDR")]
     networks: Vec<String>,
     /// Certificate authorities for these hosts, instead of the public ones (PEM).
-    #[arg(long, value_name = "FILE")]
-    ca_bundle: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", value_parser = argument::certificates)]
+    ca_bundle: Option<String>,
     /// A header field a route may put the value into; may be repeated.
     #[arg(long = "header", default_value = "Authorization", value_name = "NAME")]
     headers: Vec<HeaderPlace>,
-    /// When the share ends by itself (RFC 3339).
-    #[arg(long, value_name = "TIME", conflicts_with = "expires_in")]
+    /// When the share ends by itself (RFC 3339), such as 2030-01-31T18:00:00Z.
+    #[arg(long, value_name = "TIME", conflicts_with = "expires_in", value_parser = argument::time_to_come)]
     expires_at: Option<Timestamp>,
     /// After how long the share ends by itself, such as 24h.
-    #[arg(long, value_name = "DURATION")]
-    expires_in: Option<SignedDuration>,
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true, value_parser = argument::time_from_now)]
+    expires_in: Option<Timestamp>,
     /// Print the share instead of making it.
     #[arg(long)]
     dry_run: bool,
@@ -93,6 +94,7 @@ pub(crate) struct Create {
   kubectl keylend share revoke partner --namespace payments")]
 pub(crate) struct Revoke {
     /// The share's name.
+    #[arg(value_parser = argument::object_name)]
     name: String,
     /// How long to wait, in seconds.
     #[arg(long, default_value_t = 15, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
@@ -110,11 +112,11 @@ impl Share {
 
 impl Create {
     async fn run(self, global: &Global) -> Result<ExitCode> {
-        DomainLock::parse(&self.domains).context("--domain")?;
-        Networks::parse(&self.networks).context("--network")?;
+        DomainLock::parse(&self.domains).map_err(|error| InvalidArgument(format!("--domain: {error}")))?;
+        Networks::parse(&self.networks).map_err(|error| InvalidArgument(format!("--network: {error}")))?;
         let cluster = Cluster::connect(global).await?;
         let recipient_uid = self.recipient_uid(&cluster, global.output).await?;
-        let share = self.share(&cluster.namespace, recipient_uid)?;
+        let share = self.share(&cluster.namespace, recipient_uid);
         if self.dry_run {
             say(&serde_json::to_string_pretty(&share)?)?;
             return Ok(ExitCode::SUCCESS);
@@ -150,7 +152,7 @@ impl Create {
         Ok(None)
     }
 
-    fn share(&self, namespace: &str, recipient_uid: Option<String>) -> Result<SecretShare> {
+    fn share(&self, namespace: &str, recipient_uid: Option<String>) -> SecretShare {
         let recipient = NamespaceRecipient {
             name: self.to_namespace.clone(),
             uid: recipient_uid,
@@ -161,32 +163,23 @@ impl Create {
             environment: self.environment.as_str().to_owned(),
             access: Some(Access::UseOnly),
             recipient: Recipient { namespace: recipient },
-            use_policy: self.policy()?,
-            expires_at: self.end()?.map(|end| end.to_string()),
+            use_policy: self.policy(),
+            expires_at: self.expires_at.or(self.expires_in).map(|end| end.to_string()),
             revoked: None,
         };
         let mut share = SecretShare::new(&self.name, specification);
         share.metadata.namespace = Some(namespace.to_owned());
-        Ok(share)
+        share
     }
 
-    fn policy(&self) -> Result<UsePolicy> {
-        let read = |path: &PathBuf| {
-            std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
-        };
-        Ok(UsePolicy {
+    fn policy(&self) -> UsePolicy {
+        UsePolicy {
             domains: self.domains.clone(),
             ports: unless_empty(self.ports.iter().copied().map(i32::from).collect()),
             networks: unless_empty(self.networks.clone()),
-            ca_bundle: self.ca_bundle.as_ref().map(read).transpose()?,
+            ca_bundle: self.ca_bundle.clone(),
             inject: Inject { headers: self.headers.iter().map(ToString::to_string).collect() },
-        })
-    }
-
-    fn end(&self) -> Result<Option<Timestamp>> {
-        let Some(duration) = self.expires_in else { return Ok(self.expires_at) };
-        let end = Timestamp::now().checked_add(duration).context("--expires-in")?;
-        Ok(Some(Timestamp::from_second(end.as_second())?))
+        }
     }
 }
 
@@ -250,7 +243,7 @@ mod tests {
                     --domain api.example.com";
         let share = |more: &str, uid: Option<&str>| {
             let line = Line::parse_from(said.split_whitespace().chain(more.split_whitespace()));
-            serde_json::to_value(line.create.share("payments", uid.map(str::to_owned)).unwrap()).unwrap()
+            serde_json::to_value(line.create.share("payments", uid.map(str::to_owned))).unwrap()
         };
         let mut expected = json!({
             "apiVersion": "keylend.dev/v1alpha1",
@@ -266,13 +259,13 @@ mod tests {
         });
         assert_eq!(share("", None), expected);
         let more = "--service-account checkout --port 8443 --network 10.0.0.0/8 --header X-Api-Key \
-                    --expires-at 2027-01-01T00:00:00Z";
+                    --expires-at 2126-01-01T00:00:00Z";
         expected["spec"]["recipient"]["namespace"] =
             json!({"name": "partner", "uid": "u", "serviceAccounts": ["checkout"]});
         expected["spec"]["use"]["ports"] = json!([8443]);
         expected["spec"]["use"]["networks"] = json!(["10.0.0.0/8"]);
         expected["spec"]["use"]["inject"]["headers"] = json!(["x-api-key"]);
-        expected["spec"]["expiresAt"] = json!("2027-01-01T00:00:00Z");
+        expected["spec"]["expiresAt"] = json!("2126-01-01T00:00:00Z");
         assert_eq!(share(more, Some("u")), expected);
     }
 }

@@ -16,7 +16,7 @@ use kube::Api;
 use serde_json::json;
 
 use crate::{
-    Global, Output,
+    Global, Output, argument,
     cluster::{Cluster, Seen, see},
     report::say,
 };
@@ -29,6 +29,7 @@ use crate::{
   kubectl keylend status stripe --namespace partner")]
 pub(crate) struct Status {
     /// The route's name.
+    #[arg(value_parser = argument::object_name)]
     route: String,
 }
 
