@@ -6,6 +6,7 @@ use rustls::{
     pki_types::pem::{PemObject as _, SectionKind},
 };
 
+const LONGEST_WAIT_SECONDS: u64 = 3600;
 const MAX_LABEL_BYTES: usize = 63;
 const MAX_SUBDOMAIN_BYTES: usize = 253;
 
@@ -34,6 +35,12 @@ pub(crate) fn share(text: &str) -> Result<(String, String), String> {
     let (namespace_name, name) =
         text.split_once('/').ok_or("write the share as NAMESPACE/NAME, such as payments/partner")?;
     Ok((namespace(namespace_name)?, object_name(name)?))
+}
+
+/// How long to wait.
+pub(crate) fn seconds(text: &str) -> Result<u64, String> {
+    let seconds = text.parse().ok().filter(|seconds| (1..=LONGEST_WAIT_SECONDS).contains(seconds));
+    seconds.ok_or_else(|| format!("write whole seconds from 1 to {LONGEST_WAIT_SECONDS}, such as 30"))
 }
 
 /// A time that is still to come.

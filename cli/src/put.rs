@@ -17,7 +17,7 @@ use kube::{
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::{Global, Output, cluster::Cluster, report::say, seal, value::Source};
+use crate::{Global, Output, argument, cluster::Cluster, report::say, seal, value::Source};
 
 const FIELD_MANAGER: &str = "kubectl-keylend";
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -40,7 +40,7 @@ pub(crate) struct Put {
     #[arg(long)]
     create: bool,
     /// How long to wait until the value is live, in seconds.
-    #[arg(long, default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    #[arg(long, default_value_t = 30, value_name = "SECONDS", value_parser = argument::seconds)]
     timeout: u64,
     #[command(flatten)]
     source: Source,

@@ -97,7 +97,7 @@ pub(crate) struct Revoke {
     #[arg(value_parser = argument::object_name)]
     name: String,
     /// How long to wait, in seconds.
-    #[arg(long, default_value_t = 15, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    #[arg(long, default_value_t = 15, value_name = "SECONDS", value_parser = argument::seconds)]
     timeout: u64,
 }
 
