@@ -29,7 +29,7 @@ pub(crate) enum Lock {
     /// Test hosts against domains, offline
     ///
     /// Prints one line for each host, in order: `permitted<TAB>HOST`, or `refused<TAB>HOST<TAB>CODE`.
-    /// What would break or hide in a line is escaped, as `\n`, `\u{202e}` or `\xff`. With `-o json`, `reason` says why.
+    /// What would break a line or turn it around is escaped, as `\n`, `\u{202e}` or `\xff`. With `-o json`, `reason` says why.
     /// Exits with 0 if all are permitted, 1 if some are refused, 2 if a domain is not valid.
     ///
     /// Put `--` before the hosts where they are not your own words: behind it nothing is taken for a flag.
@@ -140,14 +140,16 @@ fn line(host: &OsStr, refusal: Option<&Refusal>, output: Output) -> String {
     }
 }
 
-/// An argument as it stands in a line: nothing in it looks like the line's end, is not seen or turns what is seen around.
+/// An argument as it stands in a line: as it came, but for what a reader may take for the line's end, what turns a line
+/// around, and bytes that are no text.
 fn in_one_line(argument: &OsStr) -> String {
     let mut line = String::new();
     for chunk in argument.as_bytes().utf8_chunks() {
         for c in chunk.valid().chars() {
             match c {
-                '\'' | '"' => line.push(c),
-                c => line.extend(c.escape_debug()),
+                '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => line.extend(c.escape_unicode()),
+                c if c.is_control() => line.extend(c.escape_debug()),
+                c => line.push(c),
             }
         }
         for byte in chunk.invalid() {
