@@ -15,6 +15,20 @@ use super::*;
 const DENIALS: DenialLimits =
     DenialLimits { interval: SignedDuration::from_secs(60), rows: 5, bytes: 64 * 1024, callers: 100 };
 
+/// A log in `directory` with room for what tests of others write.
+pub(crate) fn open_in(directory: &std::path::Path) -> AuditLog {
+    fs::create_dir_all(directory).unwrap();
+    let settings = Settings {
+        directory: directory.to_owned(),
+        replica: "keylend-operator-0".into(),
+        incarnation: "i-1".into(),
+        segment_bytes: 64 * 1024,
+        budget_bytes: 1 << 20,
+        minimum_retention: SignedDuration::from_hours(24),
+    };
+    AuditLog::open(settings, DenialLimits { rows: 50, callers: 10, ..DENIALS }, io::sink()).unwrap()
+}
+
 /// A directory of one test, gone afterwards.
 pub(crate) struct Scratch(PathBuf);
 

@@ -140,7 +140,8 @@ fn parameters() -> PatchParams {
     PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() }
 }
 
-fn outcome<K>(answer: Result<K, kube::Error>) -> Result<Outcome, kube::Error> {
+/// What became of a write that is compared with what was read; who moved on or is gone is no error.
+pub(crate) fn outcome<K>(answer: Result<K, kube::Error>) -> Result<Outcome, kube::Error> {
     match answer {
         Ok(_) => Ok(Outcome::Written),
         Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(Outcome::Conflict),

@@ -19,11 +19,11 @@ use serde_json::json;
 use crate::{
     audit::{
         Text,
-        row::{self, Alarm, Caller, Concern, Object},
+        row::{self, Alarm, Concern, Object},
     },
-    controllers::apply::Outcome,
+    controllers::apply::{Outcome, outcome},
     fault::{Failure, Fault},
-    resolve::caller::CallerClaims,
+    resolve::{caller::CallerClaims, rows::who},
 };
 
 /// The label of a record about whose container there is a suspicion; its value is [`WAITING`] or [`CONFIRMED`].
@@ -123,13 +123,8 @@ impl Records {
             "labels": {SUSPICION_LABEL: label},
             "annotations": {SUSPECTED_AT: since},
         }});
-        match self.0.patch(&bound.name(), &PatchParams::default(), &Patch::Merge(patch)).await {
-            Ok(_) => Ok(Outcome::Written),
-            Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => {
-                Ok(Outcome::Conflict)
-            }
-            Err(error) => Err(Fault::new("noting a suspicion", error)),
-        }
+        let noted = self.0.patch(&bound.name(), &PatchParams::default(), &Patch::Merge(patch)).await;
+        outcome(noted).map_err(|error| Fault::new("noting a suspicion", error))
     }
 
     /// The records after `token`; those that cannot be read are left alone.
@@ -239,16 +234,6 @@ pub(super) fn token_replayed(claims: &CallerClaims) -> Alarm {
         uid: caller.pod_uid.clone(),
     };
     Alarm { concern: Concern::TokenReplayed, caller: Some(caller), object: Some(object) }
-}
-
-fn who(claims: &CallerClaims) -> Caller {
-    Caller {
-        namespace: Text::new(&claims.namespace),
-        namespace_uid: Text::new(&claims.namespace_uid),
-        pod: Text::new(&claims.pod),
-        pod_uid: Text::new(&claims.pod_uid),
-        service_account: Text::new(&claims.service_account),
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! Enrolments against a small API server in memory: one key a container, and nobody else's.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use jiff::SignedDuration;
 use rcgen::KeyPair;
@@ -12,7 +15,7 @@ use crate::{
         self,
         tests::{DIGEST, app},
     },
-    audit::{DenialLimits, Settings},
+    audit::tests::open_in,
     authority,
     fake_api::FakeApi,
     policies,
@@ -126,25 +129,14 @@ impl Cluster {
     }
 }
 
-fn replica(api: &FakeApi, directory: &PathBuf, settings: InjectionSettings) -> Enrolment {
-    fs::create_dir_all(directory).unwrap();
-    let log = Settings {
-        directory: directory.clone(),
-        replica: "keylend-operator-0".into(),
-        incarnation: "i-1".into(),
-        segment_bytes: 64 * 1024,
-        budget_bytes: 1 << 20,
-        minimum_retention: SignedDuration::from_hours(24),
-    };
-    let denials =
-        DenialLimits { interval: SignedDuration::from_secs(60), rows: 50, bytes: 64 * 1024, callers: 10 };
+fn replica(api: &FakeApi, directory: &Path, settings: InjectionSettings) -> Enrolment {
     Enrolment::new(Tools {
         client: api.client(),
         authority: Arc::new(authority::tests::authority()),
         policies: Arc::new(Policies::built_in().unwrap()),
         settings,
         records: Records::new(api.client(), NAMESPACE),
-        audit: AuditLog::open(log, denials, std::io::sink()).unwrap(),
+        audit: open_in(directory),
     })
 }
 

@@ -87,6 +87,12 @@ impl Caller {
         CallerClaims::from_uri(uri).map(Self).ok_or(CallerError::Nameless)
     }
 
+    /// What enrolment found out, and the certificate says.
+    #[must_use]
+    pub fn claims(&self) -> &CallerClaims {
+        &self.0
+    }
+
     /// The pod's namespace.
     #[must_use]
     pub fn namespace(&self) -> &str {

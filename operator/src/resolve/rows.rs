@@ -5,7 +5,11 @@ use keylend_contract::{
     wire::{Ask, Target},
 };
 
-use super::{caller::Caller, grant::Grant, unseal::AlteredEnvelope};
+use super::{
+    caller::{Caller, CallerClaims},
+    grant::Grant,
+    unseal::AlteredEnvelope,
+};
 use crate::audit::{Path, row};
 
 /// The use that `grant` is about to become.
@@ -18,7 +22,7 @@ pub fn intent(caller: &Caller, ask: &Ask, grant: &Grant) -> row::Intent {
     });
     row::Intent {
         call: call(ask),
-        caller: who(caller),
+        caller: who(caller.claims()),
         route: grant.route().into(),
         environment: grant.environment().into(),
         secrets: lent.collect(),
@@ -38,7 +42,7 @@ pub fn refusal(caller: &Caller, ask: &Ask, refusal: &Refusal) -> row::Refusal {
     row::Refusal {
         code: refusal.code(),
         call: Some(call(ask)),
-        caller: Some(who(caller)),
+        caller: Some(who(caller.claims())),
         route: Some(route.as_str().into()),
         environment: None,
         secrets: Vec::new(),
@@ -69,7 +73,7 @@ pub fn enrolment_refused(refusal: &Refusal) -> row::Refusal {
 pub fn altered(caller: &Caller, envelope: &AlteredEnvelope) -> row::Alarm {
     row::Alarm {
         concern: row::Concern::IntegrityFailed,
-        caller: Some(who(caller)),
+        caller: Some(who(caller.claims())),
         object: Some(row::Object {
             kind: "Secret",
             namespace: envelope.namespace.as_str().into(),
@@ -87,12 +91,14 @@ fn call(ask: &Ask) -> row::CallIds {
     }
 }
 
-fn who(caller: &Caller) -> row::Caller {
+/// The pod that a container's claims name.
+#[must_use]
+pub fn who(claims: &CallerClaims) -> row::Caller {
     row::Caller {
-        namespace: caller.namespace().into(),
-        namespace_uid: caller.namespace_uid().into(),
-        pod: caller.pod().into(),
-        pod_uid: caller.pod_uid().into(),
-        service_account: caller.service_account().into(),
+        namespace: claims.namespace.as_str().into(),
+        namespace_uid: claims.namespace_uid.as_str().into(),
+        pod: claims.pod.as_str().into(),
+        pod_uid: claims.pod_uid.as_str().into(),
+        service_account: claims.service_account.as_str().into(),
     }
 }
