@@ -3,7 +3,11 @@ package main
 // The two upstreams: what they saw maps to what was sent, and a script resets where it is told.
 
 import (
+	"bufio"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -59,6 +63,29 @@ func TestTheCallersResultsAndTheOriginsHitsMapOneToOne(t *testing.T) {
 	}
 	if count := get[map[string]int](t, p.control+"/count?at_least=60&wait_ms=1"); count["hits"] != 60 || count["expected"] != 60 {
 		t.Error(count)
+	}
+}
+
+func TestAnEarlyAnswerTakesNothingOfItsBodyForTheNextRequest(t *testing.T) {
+	p := startPeers(t, "upstream")
+	anchors := x509.NewCertPool()
+	anchors.AppendCertsFromPEM([]byte(p.ca))
+	conn, err := tls.Dial("tcp", strings.TrimPrefix(p.url, "https://"), &tls.Config{RootCAs: anchors})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	const length = 2 << 20
+	head := fmt.Sprintf("POST /early HTTP/1.1\r\nHost: origin\r\nContent-Length: %d\r\n\r\n", length)
+	go io.WriteString(conn, head+strings.Repeat("x", length))
+	reader := bufio.NewReader(conn)
+	response, err := http.ReadResponse(reader, nil)
+	if err != nil || response.StatusCode != http.StatusRequestEntityTooLarge {
+		t.Fatal(response, err)
+	}
+	_, _ = io.Copy(io.Discard, response.Body)
+	if more, _ := io.ReadAll(reader); len(more) > 0 {
+		t.Errorf("answered the body: %s", more)
 	}
 }
 

@@ -6,6 +6,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::{
     origin::{Act, At, Origin},
+    sidecar::until,
     whole::{HOST, Whole, ok},
 };
 
@@ -123,6 +124,26 @@ async fn a_response_may_come_before_the_request_is_over_and_ends_both_connection
     assert_eq!(app.rest().await, "");
     assert_eq!(whole.app().await.get().await.status, 200);
     assert_eq!(origin.seen().len(), 2);
+}
+
+#[tokio::test]
+async fn a_connection_whose_response_began_before_the_request_was_over_is_not_used_again() {
+    let origin = Origin::start(HOST, At::Head, |_| {
+        let begun = send("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\neno");
+        vec![begun, Act::Wait(Duration::from_millis(200)), send("ugh")]
+    })
+    .await;
+    let whole = Whole::before(&origin).await;
+    for number in 1..=2 {
+        let mut app = whole.app().await;
+        let request = app.request("POST /r/", "Content-Length: 10\r\n", "");
+        app.send(request).await;
+        until(|| origin.heads() == number).await;
+        sleep(Duration::from_millis(50)).await;
+        app.send("0123456789").await;
+        assert_eq!(app.reply().await.body, "enough");
+        assert_eq!(origin.seen().len(), number);
+    }
 }
 
 #[tokio::test]

@@ -67,6 +67,8 @@ var behaviours = map[string]behaviour{
 // ServeHTTP records the head, answers by the first segment of the path, and records how it ended.
 func (o *Origin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body := &readBody{inner: r.Body, digest: sha256.New()}
+	// In a copy: the server looks at its own request's body to tell whether the connection is at its end of it.
+	r = r.WithContext(r.Context())
 	r.Body = body
 	c := &call{Origin: o, hit: o.log.begin(r, time.Now()), w: w, r: r, body: body}
 	outcome := aborted
