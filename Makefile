@@ -30,8 +30,8 @@ check: tools ## Format, lints, dependency rules, licences, generated files
 
 test: test-fast cluster-test test-cluster test-demo ## Every test, on this machine and on a real cluster
 
-test-fast: cluster-packages ## The tests that need no cluster
-	cargo test --workspace --exclude keylend-e2e --locked
+test-fast: cluster-tools ## The tests that need no node: they have etcd and an API server alone
+	KEYLEND_CACHE=$(KEYLEND_CACHE) cargo test --workspace --exclude keylend-e2e --locked
 	cd e2e/peers && go test ./...
 
 test-cluster: programs cluster-tools ## The promises, on a real cluster that is brought up and taken down

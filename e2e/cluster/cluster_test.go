@@ -3,6 +3,7 @@ package cluster_test
 
 import (
 	"encoding/json"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"keylend.dev/e2e/cluster/internal/bare"
 )
 
 // name is the cluster these tests own; they take it down before and after.
@@ -87,6 +90,37 @@ func TestTheClusterComesUpGoesDownAndSurvivesCrashes(t *testing.T) {
 	})
 }
 
+func TestAnAPIServerAloneAnswersAndEndsWithItsInputLeavingNothing(t *testing.T) {
+	folder := t.TempDir()
+	alone := exec.Command(binary(), "api")
+	alone.Env = append(os.Environ(), "TMPDIR="+folder)
+	alone.Stderr = os.Stderr
+	input, _ := alone.StdinPipe()
+	said, _ := alone.StdoutPipe()
+	if err := alone.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var facts bare.Facts
+	if err := json.NewDecoder(said).Decode(&facts); err != nil {
+		t.Fatal(err)
+	}
+	kubectl := exec.Command(programs("kubernetes"))
+	kubectl.Args = []string{"kubectl", "--server", facts.Server, "--token", facts.Token, "--insecure-skip-tls-verify", "version"}
+	if version := output(t, kubectl); !strings.Contains(version, "Server Version: v1.36.4") {
+		t.Error(version)
+	}
+	_ = input.Close()
+	if err := alone.Wait(); err != nil {
+		t.Error(err)
+	}
+	if answer, err := http.Get(facts.Etcd + "/health"); err == nil {
+		t.Errorf("etcd still answers: %s", answer.Status)
+	}
+	if left, _ := os.ReadDir(folder); len(left) > 0 {
+		t.Errorf("left %v", left)
+	}
+}
+
 // node is the identity of the cluster's node: a fresh cluster has a fresh one.
 func node(t *testing.T) string {
 	t.Helper()
@@ -114,12 +148,14 @@ func output(t *testing.T, command *exec.Cmd) string {
 
 func command(verb string) *exec.Cmd { return exec.Command(binary(), verb, "--name", name) }
 
-func binary() string {
+func binary() string { return programs("keylend-cluster") }
+
+func programs(name string) string {
 	cache := os.Getenv("KEYLEND_CACHE")
 	if cache == "" {
 		cache = filepath.Join(os.Getenv("HOME"), ".cache", "keylend")
 	}
-	return filepath.Join(cache, "bin", "keylend-cluster")
+	return filepath.Join(cache, "bin", name)
 }
 
 // kill ends one of the cluster's programs as a crash would.

@@ -7,8 +7,6 @@ pub mod authority;
 pub mod config;
 pub mod controllers;
 pub mod enrol;
-#[cfg(test)]
-mod fake_api;
 pub mod fault;
 pub mod freshness;
 pub mod intake;

@@ -89,25 +89,30 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::fake_api::FakeApi;
+    use keylend_api_server::ApiServer;
+
+    use crate::resolve::scenario::Scenario;
 
     #[tokio::test]
     async fn only_our_finalizers_go_and_what_waited_for_them_goes_with_them() {
-        let api = FakeApi::default();
+        let api = ApiServer::default();
         let path = |plural: &str, name: &str| {
             format!("/apis/keylend.dev/v1alpha1/namespaces/payments/{plural}/{name}")
         };
         let share = path("secretshares", "partner");
         let (live, deleted) = (path("keylendsecrets", "live"), path("keylendsecrets", "deleted"));
-        let object = |name: &str, finalizers: &[&str]| json!({"metadata": {"name": name, "namespace": "payments", "finalizers": finalizers}, "spec": {}});
-        api.set(&share, object("partner", &[STOP_FINALIZER, "another/one"]));
-        api.set(&live, object("live", &[ENVELOPE_FINALIZER]));
-        let mut going = object("deleted", &[ENVELOPE_FINALIZER]);
+        let object =
+            |finalizers: &[&str]| json!({"metadata": {"finalizers": finalizers}, "spec": {"type": "String"}});
+        let mut shared = object(&[STOP_FINALIZER, "another/one"]);
+        shared["spec"] = serde_json::to_value(Scenario::complete().share.unwrap().spec).unwrap();
+        api.set(&share, shared);
+        api.set(&live, object(&[ENVELOPE_FINALIZER]));
+        let mut going = object(&[ENVELOPE_FINALIZER]);
         going["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
         api.set(&deleted, going);
         lift(&api.client()).await.unwrap();
         assert_eq!(api.object(&share).unwrap()["metadata"]["finalizers"], json!(["another/one"]));
-        assert_eq!(api.object(&live).unwrap()["metadata"]["finalizers"], json!([]));
+        assert!(api.object(&live).unwrap()["metadata"]["finalizers"].is_null());
         assert_eq!(api.object(&deleted), None);
     }
 }

@@ -159,12 +159,12 @@ pub(crate) mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::fake_api::FakeApi;
+    use keylend_api_server::ApiServer;
 
     const RESOURCES: &str = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolic";
 
     /// An API server that has every policy and binding as it should be.
-    pub(crate) fn stand(api: &FakeApi, policies: &Policies) {
+    pub(crate) fn stand(api: &ApiServer, policies: &Policies) {
         for policy in &policies.rules {
             let path = format!("{RESOURCES}ies/{}", policy.name_any());
             api.set(&path, serde_json::to_value(policy).unwrap());
@@ -178,7 +178,7 @@ pub(crate) mod tests {
     #[tokio::test]
     async fn each_policy_and_binding_must_stand_unaltered() {
         let policies = Policies::built_in().unwrap();
-        let api = FakeApi::default();
+        let api = ApiServer::default();
         stand(&api, &policies);
         assert_eq!(policies.look(&api.client()).await, PoliciesState::Unaltered);
         let paths: Vec<String> = api.log().iter().map(|line| line.replace("GET ", "")).collect();
@@ -199,7 +199,7 @@ pub(crate) mod tests {
     #[tokio::test]
     async fn a_crowd_looks_once() {
         let policies = Policies::built_in().unwrap();
-        let api = FakeApi::default();
+        let api = ApiServer::default();
         let client = api.client();
         let looks = (0..50).map(|_| policies.recent(&client));
         for state in futures_util::future::join_all(looks).await {

@@ -230,13 +230,13 @@ where
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use keylend_api_server::ApiServer;
     use keylend_contract::refusal::Refusal;
     use kube::runtime::reflector::store::Writer;
     use serde_json::json;
 
     use super::*;
     use crate::{
-        fake_api::FakeApi,
         freshness::Reader,
         resolve::{
             caller::CallerClaims,
@@ -326,7 +326,8 @@ pub(crate) mod tests {
         assert!(!world.denies(&of("containerd://asked-for")));
         assert!(!world.denies(&of("containerd://new")));
         assert_eq!(world.suspects(), [record_name("uid-of-pod", "containerd://asked-for")]);
-        let reader = Reader::new(FakeApi::default().client(), world);
+        let api = ApiServer::default();
+        let reader = Reader::new(api.client(), world);
         let soon = tokio::time::Instant::now() + Duration::from_secs(1);
         assert_eq!(reader.runs(&of("containerd://alarmed"), soon).await, Err(Refusal::CallerUnknown));
         assert_eq!(reader.runs(&of("containerd://asked-for"), soon).await, Ok(()));

@@ -1,11 +1,8 @@
 //! What commands make of an API server's answers: what is not there, what may not be read, and what is broken differ.
 
-use std::{
-    io::{Read as _, Write as _},
-    net::TcpListener,
-    path::PathBuf,
-};
+use std::{net::TcpListener, path::PathBuf, thread::sleep, time::Duration};
 
+use keylend_api_server::ApiServer;
 use serde_json::{Value, json};
 
 use crate::run::{Run, command, run};
@@ -17,145 +14,152 @@ const KEYS: &str = "/api/v1/namespaces/keylend-system/configmaps/keylend-sealing
 const OPERATOR: &str = "/apis/apps/v1/namespaces/keylend-system/statefulsets/keylend-operator";
 const NAMESPACE: &str = "/api/v1/namespaces/partner";
 
-/// An API server, and a kubeconfig for it that is gone afterwards.
-struct Server {
-    address: String,
-    kubeconfig: PathBuf,
-}
+const ADMINISTRATOR: &str = "administrator";
+const RECIPIENT: &str = "recipient";
 
-impl Server {
-    /// Gives each path its answer, and 404 to all others.
-    fn new(answers: Vec<(&'static str, u16, Value)>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        std::thread::spawn(move || {
-            for mut stream in listener.incoming().map(Result::unwrap) {
-                let mut head = Vec::new();
-                while !head.ends_with(b"\r\n\r\n") {
-                    let mut byte = [0];
-                    stream.read_exact(&mut byte).unwrap();
-                    head.push(byte[0]);
-                }
-                let head = String::from_utf8(head).unwrap();
-                let path = head.split([' ', '?']).nth(1).unwrap();
-                let found = answers.iter().find(|(known, ..)| *known == path);
-                let (code, body) =
-                    found.map_or_else(|| (404, failure(404)), |(_, code, body)| (*code, body.clone()));
-                let body = body.to_string();
-                let head = "Content-Type: application/json\r\nConnection: close\r\nContent-Length";
-                write!(stream, "HTTP/1.1 {code} Said\r\n{head}: {}\r\n\r\n{body}", body.len()).unwrap();
-            }
-        });
-        Self::at(&address.to_string())
-    }
+/// Somebody's kubeconfig, which is gone afterwards.
+struct User(PathBuf);
 
-    /// An address where nobody listens.
-    fn gone() -> Self {
-        Self::at(&TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string())
-    }
-
-    fn at(address: &str) -> Self {
-        let name = format!("keylend-answers-{}-{}", std::process::id(), address.replace(':', "-"));
-        let (kubeconfig, address) = (std::env::temp_dir().join(name), format!("http://{address}"));
-        let written = json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "a",
-            "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a", "namespace": "partner"}}],
-            "clusters": [{"name": "a", "cluster": {"server": address}}],
-            "users": [{"name": "a", "user": {}}],
-        });
-        std::fs::write(&kubeconfig, written.to_string()).unwrap();
-        Self { address, kubeconfig }
+impl User {
+    fn new(config: &Value) -> Self {
+        let (thread, process) = (std::thread::current().id(), std::process::id());
+        let path = std::env::temp_dir().join(format!("keylend-answers-{process}-{thread:?}"));
+        std::fs::write(&path, config.to_string()).unwrap();
+        Self(path)
     }
 
     fn keylend(&self, arguments: &[&str]) -> Run {
-        run(command(arguments).env("KUBECONFIG", &self.kubeconfig), "kl-test-4c1d7a90b2e8f365")
+        run(command(arguments).env("KUBECONFIG", &self.0), "kl-test-4c1d7a90b2e8f365")
     }
 }
 
-impl Drop for Server {
+impl Drop for User {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.kubeconfig);
+        let _ = std::fs::remove_file(&self.0);
     }
 }
 
-fn failure(code: u16) -> Value {
-    let reason = match code {
-        403 => "Forbidden",
-        404 => "NotFound",
-        _ => "InternalError",
-    };
-    json!({
-        "kind": "Status", "apiVersion": "v1", "status": "Failure",
-        "code": code, "reason": reason, "message": format!("the server says {code}"),
-    })
+/// Lets `user` do anything everywhere, or read routes and links in `partner`, and waits until it counts.
+fn permit(api: &ApiServer, user: &str) {
+    const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
+    let subject = json!([{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": user}]);
+    let to =
+        |kind: &str, name: &str| json!({"kind": kind, "apiGroup": "rbac.authorization.k8s.io", "name": name});
+    let anything = user == ADMINISTRATOR;
+    let metadata = json!({"generateName": "kl-test-"});
+    if anything {
+        let bound =
+            json!({"metadata": metadata, "subjects": subject, "roleRef": to("ClusterRole", "cluster-admin")});
+        api.post(&format!("{RBAC}/clusterrolebindings"), &bound);
+    } else {
+        let readable = json!({"apiGroups": ["keylend.dev"], "resources": ["keylendroutes", "keylendsecrets"], "verbs": ["get", "list"]});
+        let roles = format!("{RBAC}/namespaces/partner/roles");
+        let role = api.post(&roles, &json!({"metadata": metadata, "rules": [readable]}));
+        let name = role["metadata"]["name"].as_str().unwrap();
+        let bound = json!({"metadata": metadata, "subjects": subject, "roleRef": to("Role", name)});
+        api.post(&format!("{RBAC}/namespaces/partner/rolebindings"), &bound);
+    }
+    let asked =
+        json!({"namespace": "partner", "group": "keylend.dev", "resource": "keylendroutes", "verb": "get"});
+    let review = json!({"spec": {"user": user, "resourceAttributes": asked}});
+    while api.post("/apis/authorization.k8s.io/v1/subjectaccessreviews", &review)["status"]["allowed"] != true
+    {
+        sleep(Duration::from_millis(20));
+    }
 }
 
-fn object(kind: &str, name: &str, specification: &Value) -> Value {
+fn object(specification: &Value) -> Value {
     let ready = json!({
         "type": "Ready", "status": "True", "reason": "Live", "message": "", "observedGeneration": 1,
         "lastTransitionTime": "2026-01-01T00:00:00Z",
     });
-    json!({
-        "apiVersion": "keylend.dev/v1alpha1", "kind": kind, "metadata": {"name": name},
-        "spec": specification, "status": {"conditions": [ready]},
-    })
+    json!({"metadata": {}, "spec": specification, "status": {"conditions": [ready]}})
 }
 
 #[test]
 fn what_may_not_be_read_is_hidden_and_what_is_broken_is_told() {
+    let api = ApiServer::default();
     let headers = json!([{"name": "Authorization", "value": "Bearer {{secret:a}}"}]);
     let route =
         json!({"upstream": "https://api.example.com", "environment": "production", "headers": headers});
     let share =
         json!({"environment": "production", "shareRef": {"namespace": "payments", "name": "partner"}});
-    let link = json!({"type": "Linked", "link": {"shares": [share]}});
-    // (the share's answer, exit code, printed, complaint)
-    let table = [
-        (403, 0, "hidden  share payments/partner", ""),
-        (404, 1, "there is no such SecretShare", ""),
-        (500, 1, "", "error: reading share payments/partner: the server says 500\n"),
-    ];
-    for (code, exit, printed, complaint) in table {
-        let server = Server::new(vec![
-            (ROUTE, 200, object("Route", "stripe", &route)),
-            (LINK, 200, object("Secret", "a", &link)),
-            (SHARE, code, failure(code)),
-        ]);
-        let run = server.keylend(&["status", "stripe"]);
-        assert_eq!((run.code, run.stderr.as_str()), (exit, complaint), "{}", run.stdout);
-        assert!(run.stdout.contains(printed), "{}", run.stdout);
+    api.set(ROUTE, object(&route));
+    api.set(LINK, object(&json!({"type": "Linked", "link": {"shares": [share]}})));
+    for user in [ADMINISTRATOR, RECIPIENT] {
+        permit(&api, user);
     }
+    let status = |user: &str| {
+        let run = User::new(&api.kubeconfig(user)).keylend(&["status", "stripe"]);
+        (run.code, run.stdout, run.stderr)
+    };
+    let (code, printed, complaint) = status(RECIPIENT);
+    assert!(code == 0 && printed.contains("hidden  share payments/partner"), "{printed}{complaint}");
+    let (code, printed, complaint) = status(ADMINISTRATOR);
+    assert!(code == 1 && printed.contains("there is no such SecretShare"), "{printed}{complaint}");
+    api.spoil(SHARE);
+    let (code, printed, complaint) = status(ADMINISTRATOR);
+    let told = complaint.starts_with("error: reading share payments/partner: ");
+    assert!(code == 1 && printed.is_empty() && told, "{printed}{complaint}");
 }
 
 #[test]
 fn sealing_sharing_and_version_tell_the_same_answers_apart() {
+    let api = ApiServer::default();
+    permit(&api, ADMINISTRATOR);
     let seal = ["seal", "a", "--environment=production"];
     let share =
         ["share", "create", "p", "--secret=a", "--environment=e", "--to-namespace=partner", "--dry-run"];
     let share = [&share[..], &["--domain=a.example.com"]].concat();
-    // (path, arguments, what is said to 403, to 404, to 500)
+    // (path, arguments, what is said of one that may not be read, that is not there, that cannot be read)
     let table: [(&str, &[&str], [&str; 3]); 3] = [
-        (KEYS, &seal, ["you may not read the sealing keys", "is Keylend installed?", "the server says 500"]),
-        (NAMESPACE, &share, ["may not be read by you", "'partner' is not there", "the server says 500"]),
-        (OPERATOR, &["version"], ["you may not read keylend-system", "not installed", "the server says 500"]),
+        (
+            KEYS,
+            &seal,
+            [
+                "you may not read the sealing keys",
+                "is Keylend installed?",
+                "reading the sealing keys keylend-system/keylend-sealing-keys: ",
+            ],
+        ),
+        (
+            NAMESPACE,
+            &share,
+            ["may not be read by you", "'partner' is not there", "reading the namespace 'partner': "],
+        ),
+        (
+            OPERATOR,
+            &["version"],
+            ["you may not read keylend-system", "not installed", "looking for the operator: "],
+        ),
     ];
     for (path, arguments, said) in table {
-        for (code, said) in [403, 404, 500].into_iter().zip(said) {
-            let run = Server::new(vec![(path, code, failure(code))]).keylend(arguments);
+        api.unset(path);
+        let forbidden = User::new(&api.kubeconfig("nobody")).keylend(arguments);
+        let missing = User::new(&api.kubeconfig(ADMINISTRATOR)).keylend(arguments);
+        api.spoil(path);
+        let broken = User::new(&api.kubeconfig(ADMINISTRATOR)).keylend(arguments);
+        for (run, said) in [forbidden, missing, broken].into_iter().zip(said) {
             let written = run.stdout + &run.stderr;
-            assert!(written.contains(said), "{path} {code}: {written}");
-            assert_eq!(written.contains("is Keylend installed?"), (path, code) == (KEYS, 404), "{written}");
+            assert!(written.contains(said), "{path}: {written}");
+            let installed = (path, said) == (KEYS, "is Keylend installed?");
+            assert_eq!(written.contains("is Keylend installed?"), installed, "{written}");
         }
     }
 }
 
 #[test]
 fn a_server_that_does_not_answer_is_named_once_with_what_to_do() {
-    let server = Server::gone();
-    let run = server.keylend(&["status", "stripe"]);
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let gone = User::new(&json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "a",
+        "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a", "namespace": "partner"}}],
+        "clusters": [{"name": "a", "cluster": {"server": format!("http://{address}")}}],
+        "users": [{"name": "a", "user": {}}],
+    }));
+    let run = gone.keylend(&["status", "stripe"]);
     let begin = format!(
-        "error: reading Route 'stripe' of namespace 'partner': no answer from the API server {}: ",
-        server.address
+        "error: reading Route 'stripe' of namespace 'partner': no answer from the API server http://{address}: "
     );
     assert_eq!((run.code, run.stdout.as_str()), (1, ""));
     assert!(run.stderr.starts_with(&begin), "{}", run.stderr);
@@ -163,7 +167,7 @@ fn a_server_that_does_not_answer_is_named_once_with_what_to_do() {
     for cause in ["Connection refused", "tcp connect error"] {
         assert_eq!(run.stderr.matches(cause).count(), 1, "{}", run.stderr);
     }
-    let version: Value = serde_json::from_str(&server.keylend(&["version", "-o", "json"]).stdout).unwrap();
+    let version: Value = serde_json::from_str(&gone.keylend(&["version", "-o", "json"]).stdout).unwrap();
     assert!(version["operator"].is_null(), "{version}");
-    assert!(version["reason"].as_str().unwrap().contains(&server.address), "{version}");
+    assert!(version["reason"].as_str().unwrap().contains(&address.to_string()), "{version}");
 }

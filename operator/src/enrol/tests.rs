@@ -1,4 +1,4 @@
-//! Enrolments against a small API server in memory: one key a container, and nobody else's.
+//! Enrolments against an API server: one key a container, and nobody else's.
 
 use std::{
     fs,
@@ -6,6 +6,7 @@ use std::{
 };
 
 use jiff::SignedDuration;
+use keylend_api_server::ApiServer;
 use rcgen::KeyPair;
 use serde_json::{Value, json};
 
@@ -16,19 +17,19 @@ use crate::{
         tests::{DIGEST, app},
     },
     audit::tests::open_in,
-    authority,
-    fake_api::FakeApi,
-    policies,
+    authority, policies,
     storage::NAMESPACE,
 };
 
 const REVIEWS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
 const POD: &str = "/api/v1/namespaces/partner/pods/checkout-0";
-const TOKEN: &str = "kl-test-token";
+const ACCOUNT: &str = "/api/v1/namespaces/partner/serviceaccounts/checkout";
 
 /// A replica, and the cluster it looks at.
 struct Cluster {
-    api: FakeApi,
+    api: ApiServer,
+    /// The pod's own.
+    token: String,
     enrolment: Enrolment,
     directory: PathBuf,
 }
@@ -40,25 +41,27 @@ impl Drop for Cluster {
 }
 
 impl Cluster {
-    /// Guarded, with one injected pod whose token is [`TOKEN`].
+    /// Guarded, with one injected pod.
     fn new(name: &str) -> Self {
-        let api = FakeApi::default();
+        let api = ApiServer::default();
         policies::tests::stand(&api, &Policies::built_in().unwrap());
-        let extra = json!({
-            "authentication.kubernetes.io/pod-name": ["checkout-0"],
-            "authentication.kubernetes.io/pod-uid": ["uid-of-pod"],
-        });
-        let user = json!({"username": "system:serviceaccount:partner:checkout", "extra": extra});
-        let status = json!({"authenticated": true, "audiences": [AUDIENCE], "user": user});
-        api.set(REVIEWS, json!({"metadata": {}, "spec": {}, "status": status}));
-        let namespace = json!({"metadata": {"name": "partner", "uid": "uid-of-partner"}});
-        api.set("/api/v1/namespaces/partner", namespace);
+        api.set(ACCOUNT, json!({"metadata": {}}));
         let directory = std::env::temp_dir().join(format!("keylend-enrol-{}-{name}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
-        let cluster =
-            Self { enrolment: replica(&api, &directory, inject::tests::settings()), api, directory };
+        let enrolment = replica(&api, &directory, inject::tests::settings());
+        let mut cluster = Self { api, token: String::new(), enrolment, directory };
         cluster.runs("containerd://a");
+        cluster.token = cluster.token_for(AUDIENCE);
         cluster
+    }
+
+    /// A token of the pod for `audience`.
+    fn token_for(&self, audience: &str) -> String {
+        let pod = json!({"kind": "Pod", "apiVersion": "v1", "name": "checkout-0", "uid": "uid-of-pod"});
+        let request = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
+            "spec": {"audiences": [audience], "boundObjectRef": pod}});
+        let made = self.api.post(&format!("{ACCOUNT}/token"), &request);
+        made["status"]["token"].as_str().unwrap().to_owned()
     }
 
     /// The pod's sidecar runs as this container.
@@ -77,6 +80,7 @@ impl Cluster {
             let mut pod = inject::inject(&app(), &inject::tests::settings()).unwrap();
             pod["metadata"]["name"] = json!("checkout-0");
             pod["metadata"]["uid"] = json!("uid-of-pod");
+            pod["spec"]["serviceAccountName"] = json!("checkout");
             pod
         });
         change(&mut pod);
@@ -85,7 +89,7 @@ impl Cluster {
 
     /// What comes of an enrolment: `enrolled`, or the refusal's code.
     async fn enrol(&self, key: &KeyPair) -> &'static str {
-        match self.enrolment.enrol(signed_by(key, TOKEN, TOKEN)).await {
+        match self.enrolment.enrol(signed_by(key, &self.token, &self.token)).await {
             Ok(_) => "enrolled",
             Err(Failure::Refused(refusal)) => refusal.code(),
             Err(Failure::Broke(fault)) => panic!("{fault:?}"),
@@ -129,7 +133,7 @@ impl Cluster {
     }
 }
 
-fn replica(api: &FakeApi, directory: &Path, settings: InjectionSettings) -> Enrolment {
+fn replica(api: &ApiServer, directory: &Path, settings: InjectionSettings) -> Enrolment {
     Enrolment::new(Tools {
         client: api.client(),
         authority: Arc::new(authority::tests::authority()),
@@ -238,15 +242,17 @@ async fn only_the_records_of_pods_that_are_gone_are_swept() {
 
 #[tokio::test]
 async fn what_is_refused_early_costs_nothing() {
-    let cluster = Cluster::new("cost");
-    let forged = signed_by(&key(), "kl-test-other", TOKEN);
+    let mut cluster = Cluster::new("cost");
+    let forged = signed_by(&key(), "kl-test-other", &cluster.token);
     assert!(cluster.enrolment.enrol(forged).await.is_err());
     assert!(cluster.api.log().is_empty());
-    let mut review = cluster.api.object(REVIEWS).unwrap();
-    review["status"]["authenticated"] = json!(false);
-    cluster.api.set(REVIEWS, review);
-    assert_eq!(cluster.enrol(&key()).await, "enrolment_refused");
-    assert_eq!(cluster.api.log(), [format!("POST {REVIEWS}")]);
+    for (number, token) in
+        ["kl-test-no-token".to_owned(), cluster.token_for("another")].into_iter().enumerate()
+    {
+        cluster.token = token;
+        assert_eq!(cluster.enrol(&key()).await, "enrolment_refused");
+        assert_eq!(cluster.api.log(), vec![format!("POST {REVIEWS}"); number + 1]);
+    }
 }
 
 #[tokio::test]
@@ -268,6 +274,7 @@ async fn without_its_guards_or_as_another_pod_nothing_is_enrolled() {
     let cluster = Cluster::new("guards");
     cluster.change(|pod| pod["metadata"]["uid"] = json!("uid-of-another"));
     assert_eq!(cluster.enrol(&key()).await, "enrolment_refused");
+    drop(cluster);
     let other = Cluster::new("unguarded");
     other.api.unset("/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/keylend-no-exec");
     assert_eq!(other.enrol(&key()).await, "policies_missing");

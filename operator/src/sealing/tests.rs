@@ -1,7 +1,7 @@
 //! The sealing keys: every replica opens what was sealed to them, and nobody without their KMS key.
 
 use super::*;
-use crate::fake_api::FakeApi;
+use keylend_api_server::ApiServer;
 
 const SECRET_PATH: &str = "/api/v1/namespaces/keylend-system/secrets/keylend-sealing-keys";
 const PUBLISHED_PATH: &str = "/api/v1/namespaces/keylend-system/configmaps/keylend-sealing-keys";
@@ -14,24 +14,24 @@ const SCOPE: Scope<'_> = Scope {
     field: "value",
 };
 
-async fn keyring(api: &FakeApi, cluster_uid: &str) -> SealingKeyring {
+async fn keyring(api: &ApiServer, cluster_uid: &str) -> SealingKeyring {
     let keys = LocalKeys::load_or_create(&api.client(), &api.client()).await.unwrap();
     SealingKeyring::load_or_create(&api.client(), Arc::new(keys), cluster_uid).await.unwrap()
 }
 
-fn published(api: &FakeApi) -> SealingKeys {
+fn published(api: &ApiServer) -> SealingKeys {
     let map = api.object(PUBLISHED_PATH).unwrap();
     serde_json::from_str(map["data"][PUBLISHED_KEY].as_str().unwrap()).unwrap()
 }
 
-fn sealed(api: &FakeApi) -> Blob {
+fn sealed(api: &ApiServer) -> Blob {
     let value = Plaintext::parse(Zeroizing::new(b"kl-test-value".to_vec())).unwrap();
     published(api).primary().unwrap().seal(&SCOPE, &value, 1).unwrap()
 }
 
 #[tokio::test]
 async fn what_is_sealed_to_the_published_key_opens_on_every_replica() {
-    let api = FakeApi::default();
+    let api = ApiServer::default();
     let (one, other) = (keyring(&api, "cluster").await, keyring(&api, "cluster").await);
     let blob = sealed(&api);
     for replica in [one, other] {
@@ -44,17 +44,20 @@ async fn what_is_sealed_to_the_published_key_opens_on_every_replica() {
 
 #[tokio::test]
 async fn a_blob_for_a_key_that_is_not_here_is_refused_by_the_key_s_name() {
-    let (api, elsewhere) = (FakeApi::default(), FakeApi::default());
+    let blob = {
+        let elsewhere = ApiServer::default();
+        keyring(&elsewhere, "cluster").await;
+        sealed(&elsewhere)
+    };
+    let api = ApiServer::default();
     let here = keyring(&api, "cluster").await;
-    keyring(&elsewhere, "cluster").await;
-    let blob = sealed(&elsewhere);
     let refused = here.open(&blob, &SCOPE).await.err();
     assert!(matches!(refused, Some(UnsealError::KeyUnknown { key }) if key == blob.key().to_string()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn without_its_kms_key_no_blob_opens() {
-    let api = FakeApi::default();
+    let api = ApiServer::default();
     let keyring = keyring(&api, "cluster").await;
     let blob = sealed(&api);
     api.unset(KEK_PATH);
@@ -64,7 +67,7 @@ async fn without_its_kms_key_no_blob_opens() {
 
 #[tokio::test]
 async fn a_private_half_taken_to_another_cluster_does_not_open_there() {
-    let api = FakeApi::default();
+    let api = ApiServer::default();
     let blob = {
         keyring(&api, "cluster").await;
         sealed(&api)
@@ -75,7 +78,7 @@ async fn a_private_half_taken_to_another_cluster_does_not_open_there() {
 
 #[tokio::test]
 async fn the_published_keys_are_made_right_again_but_never_from_damaged_ones() {
-    let api = FakeApi::default();
+    let api = ApiServer::default();
     let keyring = keyring(&api, "cluster").await;
     let before = published(&api);
     api.set(PUBLISHED_PATH, json!({ "metadata": {}, "data": { PUBLISHED_KEY: "kl-test" } }));
@@ -91,7 +94,7 @@ async fn the_published_keys_are_made_right_again_but_never_from_damaged_ones() {
 
 #[tokio::test]
 async fn no_local_key_is_made_anew_while_sealing_keys_are_sealed_under_a_lost_one() {
-    let api = FakeApi::default();
+    let api = ApiServer::default();
     keyring(&api, "cluster").await;
     api.unset(KEK_PATH);
     assert!(LocalKeys::load_or_create(&api.client(), &api.client()).await.is_err());

@@ -6,14 +6,17 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"path/filepath"
 	"strings"
 
+	"keylend.dev/e2e/cluster/internal/bare"
 	"keylend.dev/e2e/cluster/internal/cluster"
 )
 
 // order is how the overview lists the verbs.
-var order = []string{"up", "down", "check", "status", "run", "image", "kubeconfig", "paths", "pid", "etcd-dump"}
+var order = []string{"up", "down", "check", "status", "run", "image", "kubeconfig", "paths", "pid", "etcd-dump", "api"}
 
 func verbs() map[string]verb {
 	return map[string]verb{
@@ -38,6 +41,8 @@ func verbs() map[string]verb {
 			"nsenter --net=/proc/$(keylend-cluster pid --pod default/app --container app)/ns/net ss -tnp", pid},
 		"etcd-dump": {"[--name NAME]", "print every key and value of etcd, raw",
 			"keylend-cluster etcd-dump --name mine | grep --count kl-test-value", etcdDump},
+		"api": {"", "run etcd and an API server alone, until standard input ends; print how to speak to them",
+			"sleep 60 | keylend-cluster api", api},
 	}
 }
 
@@ -157,6 +162,18 @@ func etcdDump(settings settings, arguments []string) error {
 		return err
 	}
 	return output.Flush()
+}
+
+func api(settings settings, arguments []string) error {
+	if len(arguments) > 0 {
+		return fmt.Errorf("unexpected argument %q", arguments[0])
+	}
+	kubernetes, err := filepath.EvalSymlinks(filepath.Join(settings.tools, "kubernetes"))
+	if err != nil {
+		return fmt.Errorf("Kubernetes is not built (make cluster-tools): %w", err)
+	}
+	announce := func(facts bare.Facts) error { return json.NewEncoder(os.Stdout).Encode(facts) }
+	return bare.Serve(kubernetes, announce, func() { _, _ = io.Copy(io.Discard, os.Stdin) })
 }
 
 func printJSON(value any) error {

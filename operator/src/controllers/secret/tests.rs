@@ -1,5 +1,6 @@
-//! The controller of secrets against a small API server: values come in, move, stay and go.
+//! The controller of secrets against an API server: values come in, move, stay and go.
 
+use keylend_api_server::ApiServer;
 use keylend_contract::{
     blob::{Blob, Scope},
     plaintext::Plaintext,
@@ -12,7 +13,6 @@ use zeroize::Zeroizing;
 use super::*;
 use crate::{
     audit::{AuditLog, tests::Scratch},
-    fake_api::FakeApi,
     keys::local::LocalKeys,
     sealing::{PUBLISHED_KEY, SealingKeyring},
 };
@@ -34,12 +34,12 @@ impl std::ops::Deref for Replica {
     }
 }
 
-async fn replica(api: &FakeApi) -> Replica {
+async fn replica(api: &ApiServer) -> Replica {
     let scratch = Scratch::new();
     Replica { context: with(api, scratch.open()).await, scratch }
 }
 
-async fn with(api: &FakeApi, audit: AuditLog) -> Context {
+async fn with(api: &ApiServer, audit: AuditLog) -> Context {
     let client = api.client();
     let keys = Arc::new(LocalKeys::load_or_create(&client, &client).await.unwrap());
     let sealing = SealingKeyring::load_or_create(&client, keys.clone(), "cluster").await.unwrap();
@@ -57,8 +57,8 @@ async fn later() {
 }
 
 /// The reasons of the events so far, once there are so many.
-async fn events(api: &FakeApi, count: usize) -> Vec<String> {
-    let events = || api.under("/apis/events.k8s.io/v1/namespaces/payments/events/");
+async fn events(api: &ApiServer, count: usize) -> Vec<String> {
+    let events = || api.list("/apis/events.k8s.io/v1/namespaces/payments/events");
     for _ in 0..100 {
         if events().len() >= count {
             break;
@@ -72,7 +72,7 @@ async fn events(api: &FakeApi, count: usize) -> Vec<String> {
 }
 
 /// A blob of `value`, sealed `ago` milliseconds before now.
-fn sealed(api: &FakeApi, environment: &str, value: &str, ago: i64) -> Blob {
+fn sealed(api: &ApiServer, environment: &str, value: &str, ago: i64) -> Blob {
     let map = api.object(&format!("{SYSTEM}/configmaps/keylend-sealing-keys")).unwrap();
     let keys: SealingKeys = serde_json::from_str(map["data"][PUBLISHED_KEY].as_str().unwrap()).unwrap();
     let scope = Scope {
@@ -88,7 +88,7 @@ fn sealed(api: &FakeApi, environment: &str, value: &str, ago: i64) -> Blob {
 }
 
 /// Applies a manifest: the environments, each with its blob if it has one.
-fn apply(api: &FakeApi, environments: &[(&str, Option<&Blob>)]) {
+fn apply(api: &ApiServer, environments: &[(&str, Option<&Blob>)]) {
     let entry = |(name, blob): &(&str, Option<&Blob>)| match blob {
         Some(blob) => json!({ "name": name, "sealed": { "value": blob.to_string() } }),
         None => json!({ "name": name }),
@@ -106,18 +106,18 @@ fn apply(api: &FakeApi, environments: &[(&str, Option<&Blob>)]) {
     api.set(PATH, object);
 }
 
-fn read(api: &FakeApi) -> Secret {
+fn read(api: &ApiServer) -> Secret {
     serde_json::from_value(api.object(PATH).unwrap()).unwrap()
 }
 
 /// Looks until looking changes nothing.
-async fn settle(api: &FakeApi, replica: &Context) {
+async fn settle(api: &ApiServer, replica: &Context) {
     for _ in 0..4 {
         look_at(&read(api), replica, Timestamp::now()).await.unwrap();
     }
 }
 
-async fn live_value(api: &FakeApi, replica: &Context, environment: &str) -> Option<(i64, String)> {
+async fn live_value(api: &ApiServer, replica: &Context, environment: &str) -> Option<(i64, String)> {
     let secret = read(api);
     let field = secret.resting(environment)?;
     let binding = replica.intake.binding(&secret, environment, field.version, field.wrap_generation);
@@ -125,7 +125,7 @@ async fn live_value(api: &FakeApi, replica: &Context, environment: &str) -> Opti
     Some((field.version, value.expose(|bytes| String::from_utf8(bytes.to_vec()).unwrap())))
 }
 
-fn reason(api: &FakeApi, type_: &str) -> (String, i64) {
+fn reason(api: &ApiServer, type_: &str) -> (String, i64) {
     let status = &api.object(PATH).unwrap()["status"];
     let conditions = status["conditions"].as_array().unwrap();
     let found = conditions.iter().find(|condition| condition["type"] == type_).unwrap();
@@ -138,7 +138,7 @@ async fn resting(replica: &Context) -> usize {
 
 #[tokio::test]
 async fn an_applied_blob_becomes_live_and_its_digest_says_so() {
-    let api = FakeApi::default();
+    let api = ApiServer::default();
     let replica = replica(&api).await;
     let blob = sealed(&api, "production", "kl-test-first", 0);
     apply(&api, &[("production", Some(&blob))]);
@@ -157,7 +157,7 @@ async fn an_applied_blob_becomes_live_and_its_digest_says_so() {
 
 #[tokio::test]
 async fn a_value_is_on_record_before_it_is_live_and_neither_row_nor_event_holds_it() {
-    let api = FakeApi::default();
+    let api = ApiServer::default();
     let replica = replica(&api).await;
     apply(&api, &[]);
     settle(&api, &replica).await;
@@ -171,14 +171,14 @@ async fn a_value_is_on_record_before_it_is_live_and_neither_row_nor_event_holds_
     api.heal();
     settle(&api, &replica).await;
     events(&api, 1).await;
-    let told = format!("{}{:?}", replica.scratch.text(), api.under("/apis/events.k8s.io/"));
+    let told = format!("{}{:?}", replica.scratch.text(), api.list("/apis/events.k8s.io/v1/events"));
     assert!(told.contains("a new value is live: production"), "{told}");
     assert!(!told.contains("kl-test") && !told.contains("kl1."), "{told}");
 }
 
 #[tokio::test]
 async fn a_value_without_a_row_is_not_acknowledged_and_is_taken_in_once_there_is_room() {
-    let api = FakeApi::default();
+    let api = ApiServer::default();
     let scratch = Scratch::new();
     let full = scratch.open();
     let without_room = with(&api, full.clone()).await;
@@ -196,7 +196,7 @@ async fn a_value_without_a_row_is_not_acknowledged_and_is_taken_in_once_there_is
 
 #[tokio::test]
 async fn a_new_value_moves_the_pointer_and_the_old_envelope_goes_after_a_grace() {
-    let api = FakeApi::default();
+    let api = ApiServer::default();
     let replica = replica(&api).await;
     apply(&api, &[("production", Some(&sealed(&api, "production", "kl-test-first", 1000)))]);
     settle(&api, &replica).await;
@@ -213,7 +213,7 @@ async fn a_new_value_moves_the_pointer_and_the_old_envelope_goes_after_a_grace()
 
 #[tokio::test]
 async fn a_manifest_applied_again_rolls_nothing_back_with_or_without_its_blob() {
-    let api = FakeApi::default();
+    let api = ApiServer::default();
     let replica = replica(&api).await;
     let first = sealed(&api, "production", "kl-test-first", 1000);
     apply(&api, &[("production", Some(&first))]);
@@ -233,7 +233,7 @@ async fn a_manifest_applied_again_rolls_nothing_back_with_or_without_its_blob() 
 
 #[tokio::test]
 async fn two_replicas_that_look_at_once_agree_on_one_version_and_one_envelope() {
-    let api = FakeApi::default();
+    let api = ApiServer::default();
     let (one, other) = (replica(&api).await, replica(&api).await);
     apply(&api, &[]);
     settle(&api, &one).await;
@@ -252,7 +252,7 @@ async fn two_replicas_that_look_at_once_agree_on_one_version_and_one_envelope() 
 
 #[tokio::test]
 async fn a_replica_that_saw_an_older_secret_changes_nothing() {
-    let api = FakeApi::default();
+    let api = ApiServer::default();
     let (one, late) = (replica(&api).await, replica(&api).await);
     apply(&api, &[]);
     settle(&api, &one).await;
@@ -266,7 +266,7 @@ async fn a_replica_that_saw_an_older_secret_changes_nothing() {
 
 #[tokio::test]
 async fn a_value_that_rested_when_the_process_ended_becomes_live_under_the_same_version() {
-    let api = FakeApi::default();
+    let api = ApiServer::default();
     let replica = replica(&api).await;
     apply(&api, &[]);
     settle(&api, &replica).await;
@@ -282,7 +282,7 @@ async fn a_value_that_rested_when_the_process_ended_becomes_live_under_the_same_
 
 #[tokio::test]
 async fn an_environment_taken_out_of_the_specification_loses_its_value() {
-    let api = FakeApi::default();
+    let api = ApiServer::default();
     let replica = replica(&api).await;
     let blob = sealed(&api, "production", "kl-test-first", 0);
     apply(&api, &[("production", Some(&blob)), ("staging", None)]);
@@ -299,7 +299,7 @@ async fn an_environment_taken_out_of_the_specification_loses_its_value() {
 
 #[tokio::test]
 async fn a_blob_for_another_place_is_refused_by_the_field_s_name_and_the_live_value_stays() {
-    let api = FakeApi::default();
+    let api = ApiServer::default();
     let replica = replica(&api).await;
     apply(&api, &[("production", Some(&sealed(&api, "production", "kl-test-first", 1000)))]);
     settle(&api, &replica).await;
@@ -316,7 +316,7 @@ async fn a_blob_for_another_place_is_refused_by_the_field_s_name_and_the_live_va
 
 #[tokio::test]
 async fn without_its_kms_key_nothing_comes_in_and_with_it_again_it_does() {
-    let api = FakeApi::default();
+    let api = ApiServer::default();
     let replica = replica(&api).await;
     apply(&api, &[("production", Some(&sealed(&api, "production", "kl-test-first", 0)))]);
     let kek = format!("{SYSTEM}/secrets/keylend-local-kek");
@@ -332,7 +332,7 @@ async fn without_its_kms_key_nothing_comes_in_and_with_it_again_it_does() {
 
 #[tokio::test]
 async fn a_deleted_secret_goes_after_its_envelopes_and_not_before() {
-    let api = FakeApi::default();
+    let api = ApiServer::default();
     let replica = replica(&api).await;
     apply(&api, &[("production", Some(&sealed(&api, "production", "kl-test-first", 0)))]);
     settle(&api, &replica).await;
@@ -349,7 +349,7 @@ async fn a_deleted_secret_goes_after_its_envelopes_and_not_before() {
 
 #[tokio::test]
 async fn a_sweep_removes_the_envelopes_of_a_secret_that_is_gone_and_no_live_one() {
-    let api = FakeApi::default();
+    let api = ApiServer::default();
     let replica = replica(&api).await;
     apply(&api, &[("production", Some(&sealed(&api, "production", "kl-test-first", 0)))]);
     settle(&api, &replica).await;
@@ -363,7 +363,7 @@ async fn a_sweep_removes_the_envelopes_of_a_secret_that_is_gone_and_no_live_one(
 
 #[tokio::test]
 async fn a_linked_secret_reads_its_share_and_pins_it() {
-    let api = FakeApi::default();
+    let api = ApiServer::default();
     let replica = replica(&api).await;
     let share = "/apis/keylend.dev/v1alpha1/namespaces/owner/secretshares/partner";
     api.set(

@@ -1,5 +1,6 @@
-//! Reconciles against a small API server in memory.
+//! Reconciles against an API server.
 
+use keylend_api_server::ApiServer;
 use keylend_contract::wire::GRANT_TERM;
 use keylend_crds::{ConditionType, Reason, condition::ConditionStatus};
 use serde_json::{Value, json};
@@ -10,7 +11,6 @@ use crate::{
         AuditLog,
         tests::{Scratch, hung},
     },
-    fake_api::FakeApi,
     resolve::scenario::{NOW, Scenario},
     revocation::MARGIN,
     world::tests::watched,
@@ -26,13 +26,13 @@ struct Replica {
 }
 
 impl Replica {
-    fn of(api: &FakeApi) -> Self {
+    fn of(api: &ApiServer) -> Self {
         let scratch = Scratch::new();
         Self { context: context(api, scratch.open()), scratch }
     }
 
     /// Looks at the share as it is stored now.
-    async fn look(&self, api: &FakeApi) -> Result<Action, ReconcileError> {
+    async fn look(&self, api: &ApiServer) -> Result<Action, ReconcileError> {
         look(api, &self.context).await
     }
 
@@ -53,7 +53,7 @@ impl Replica {
     }
 }
 
-fn context(api: &FakeApi, audit: AuditLog) -> Arc<Context> {
+fn context(api: &ApiServer, audit: AuditLog) -> Arc<Context> {
     let client = api.client();
     Arc::new(Context {
         teller: Teller::new(&client, audit, "keylend-operator-0"),
@@ -64,33 +64,31 @@ fn context(api: &FakeApi, audit: AuditLog) -> Arc<Context> {
 }
 
 /// The events about shares so far.
-fn events(api: &FakeApi) -> Vec<String> {
-    let events = api.under("/apis/events.k8s.io/v1/namespaces/payments/events/");
+fn events(api: &ApiServer) -> Vec<String> {
+    let events = api.list("/apis/events.k8s.io/v1/namespaces/payments/events");
     events
         .iter()
         .map(|event| format!("{} {}", event["type"].as_str().unwrap(), event["reason"].as_str().unwrap()))
         .collect()
 }
 
-async fn look(api: &FakeApi, context: &Arc<Context>) -> Result<Action, ReconcileError> {
+async fn look(api: &ApiServer, context: &Arc<Context>) -> Result<Action, ReconcileError> {
     let share = serde_json::from_value(api.object(SHARE).unwrap()).unwrap();
     reconcile(Arc::new(share), context.clone()).await
 }
 
-fn stored(change: impl FnOnce(&mut Value)) -> FakeApi {
-    let api = FakeApi::default();
+fn stored(change: impl FnOnce(&mut Value)) -> ApiServer {
+    let api = ApiServer::default();
     let scenario = Scenario::complete();
     let mut share = serde_json::to_value(scenario.share.unwrap()).unwrap();
     share["spec"].as_object_mut().unwrap().remove("expiresAt");
     change(&mut share);
     api.set(SHARE, share);
     api.set(SECRET, serde_json::to_value(scenario.secret.unwrap()).unwrap());
-    let namespace = json!({"metadata": {"name": "partner", "uid": "uid-of-partner"}});
-    api.set("/api/v1/namespaces/partner", namespace);
     api
 }
 
-fn condition(api: &FakeApi, type_: ConditionType) -> (ConditionStatus, Reason) {
+fn condition(api: &ApiServer, type_: ConditionType) -> (ConditionStatus, Reason) {
     let share: SecretShare = serde_json::from_value(api.object(SHARE).unwrap()).unwrap();
     let conditions = share.status.unwrap().conditions;
     let found = conditions.iter().find(|condition| condition.type_ == type_).unwrap();
@@ -192,7 +190,7 @@ async fn a_revoked_share_says_so_after_the_wait_and_any_replica_may_finish() {
 
 #[test]
 fn an_expiry_is_written_down_before_its_wait_begins() {
-    let api = FakeApi::default();
+    let api = ApiServer::default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let replica = Replica::of(&api);

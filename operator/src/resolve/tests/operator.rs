@@ -1,17 +1,18 @@
-//! An operator before a small API server in memory, with a real audit log; the hook acts between two of its answers.
+//! An operator before an API server, with a real audit log.
 
 use std::{
     fs,
     path::PathBuf,
-    sync::{
-        Mutex,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::atomic::{AtomicU32, Ordering},
 };
 
-use http::Request;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use keylend_api_server::ApiServer;
 use keylend_contract::wire::{CallId, Trace, WIRE_VERSION};
-use kube::{Client, client::Body};
+use kube::{
+    Api,
+    api::{Patch, PatchParams},
+};
 use serde_json::{Value, json};
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -21,8 +22,7 @@ use super::super::{
     *,
 };
 use crate::{
-    audit::tests::open_in, fake_api::FakeApi, keys::local::LocalKeys, storage::envelope::Binding,
-    world::tests::watched,
+    audit::tests::open_in, keys::local::LocalKeys, storage::envelope::Binding, world::tests::watched,
 };
 
 pub(super) const SHARE: &str = "/apis/keylend.dev/v1alpha1/namespaces/payments/secretshares/partner";
@@ -31,11 +31,9 @@ pub(super) const ENVELOPES: &str = "/api/v1/namespaces/keylend-system/secrets";
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
-pub(super) type Hook = Box<dyn FnMut(&FakeApi, &str) + Send>;
-
 /// A resolver, what it reads, and what it has put on record.
 pub(super) struct Operator {
-    pub(super) api: FakeApi,
+    pub(super) api: ApiServer,
     pub(super) resolver: Resolver,
     directory: PathBuf,
 }
@@ -46,21 +44,6 @@ impl Drop for Operator {
     }
 }
 
-/// Calls `hook` with each request's path after it was answered.
-fn hooked(api: &FakeApi, hook: Hook) -> Client {
-    let (api, hook) = (api.clone(), Arc::new(Mutex::new(hook)));
-    let service = tower::service_fn(move |request: Request<Body>| {
-        let (api, hook) = (api.clone(), hook.clone());
-        async move {
-            let path = request.uri().path().to_owned();
-            let answer = api.client().send(request).await;
-            (hook.lock().unwrap())(&api, &path);
-            answer
-        }
-    });
-    Client::new(service, "default")
-}
-
 fn stored<K: serde::Serialize>(object: Option<&K>) -> Value {
     serde_json::to_value(object.unwrap()).unwrap()
 }
@@ -68,21 +51,20 @@ fn stored<K: serde::Serialize>(object: Option<&K>) -> Value {
 impl Operator {
     /// The operator in `scenario`, whose share and secret the API server has as well, with a value at version 4. The
     /// resolver has the real clock, so the share has no end.
-    pub(super) async fn of(scenario: &Scenario, hook: Hook) -> Self {
+    pub(super) async fn of(scenario: &Scenario) -> Self {
         let mut scenario = scenario.clone();
         scenario.share.as_mut().unwrap().spec.expires_at = None;
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let directory = std::env::temp_dir().join(format!("keylend-resolve-{}-{number}", std::process::id()));
-        let api = FakeApi::default();
+        let api = ApiServer::default();
         api.set(SHARE, stored(scenario.share.as_ref()));
         api.set(SECRET, stored(scenario.secret.as_ref()));
-        let deciding = hooked(&api, hook);
         let world = watched(&scenario).synced().await.unwrap();
         let keys = Arc::new(LocalKeys::load_or_create(&api.client(), &api.client()).await.unwrap());
         let resolver = Resolver {
-            reader: Reader::new(deciding.clone(), world.clone()),
+            reader: Reader::new(api.client(), world.clone()),
             world,
-            storage: Arc::new(Storage::new(&api.client(), &deciding, keys)),
+            storage: Arc::new(Storage::new(&api.client(), &api.client(), keys)),
             audit: open_in(&directory),
             cluster_uid: "uid-of-cluster".into(),
         };
@@ -92,7 +74,7 @@ impl Operator {
     }
 
     pub(super) async fn complete() -> Self {
-        Self::of(&Scenario::complete(), Box::new(|_, _| {})).await
+        Self::of(&Scenario::complete()).await
     }
 
     pub(super) async fn put(&self, version: u64, value: &str) {
@@ -168,7 +150,7 @@ pub(super) fn granted_in(scenario: &Scenario) -> OpenCall {
 }
 
 /// Changes an object as the API server lets others do: an edit of the specification is a new generation.
-pub(super) fn edit(api: &FakeApi, path: &str, change: impl FnOnce(&mut Value)) {
+pub(super) fn edit(api: &ApiServer, path: &str, change: impl FnOnce(&mut Value)) {
     let mut object = api.object(path).unwrap();
     let before = object["spec"].clone();
     change(&mut object);
@@ -178,11 +160,11 @@ pub(super) fn edit(api: &FakeApi, path: &str, change: impl FnOnce(&mut Value)) {
     api.set(path, object);
 }
 
-pub(super) fn revoke(api: &FakeApi) {
+pub(super) fn revoke(api: &ApiServer) {
     edit(api, SHARE, |share| share["spec"]["revoked"] = json!(true));
 }
 
-pub(super) fn point_at(api: &FakeApi, version: u64) {
+pub(super) fn point_at(api: &ApiServer, version: u64) {
     edit(api, SECRET, |secret| {
         secret["status"]["environments"][0]["fields"][0]["version"] = json!(version);
     });
@@ -190,4 +172,24 @@ pub(super) fn point_at(api: &FakeApi, version: u64) {
 
 pub(super) fn envelope(version: u64) -> String {
     format!("{ENVELOPES}/{}", binding(version).envelope_name())
+}
+
+/// Lets a share have fields that we do not know, as a later version's definition would, or takes that back.
+pub(super) async fn define_more(api: &ApiServer, more: bool) {
+    let path = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/x-kubernetes-preserve-unknown-fields";
+    let change = json!([{"op": if more { "add" } else { "remove" }, "path": path, "value": true}]);
+    let change = Patch::Json::<()>(serde_json::from_value(change).unwrap());
+    let definitions = Api::<CustomResourceDefinition>::all(api.client());
+    definitions.patch("secretshares.keylend.dev", &PatchParams::default(), &change).await.unwrap();
+}
+
+/// Waits until `true`, and not for ever.
+pub(super) async fn until(condition: impl Fn() -> bool) {
+    for _ in 0..500 {
+        if condition() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    panic!("it never came to be");
 }

@@ -50,10 +50,8 @@ pub(super) async fn download(
     write_head(out, &response, framing, app).map_err(unwritten)?;
     let mut decoder = BodyDecoder::new(response.framing());
     pass_body(this, &mut input, (&mut decoder, BodyEncoder::new(framing)), (write, out)).await?;
-    let reusable = response.persistence() == Persistence::KeepAlive
-        && decoder.is_done()
-        && input.is_empty()
-        && in_turn;
+    let reusable =
+        response.persistence() == Persistence::KeepAlive && decoder.is_done() && input.is_empty() && in_turn;
     let upstream = if reusable { Afterwards::Keep(patience(response.fields())) } else { Afterwards::Close };
     Ok(Exchanged { app, upstream })
 }
