@@ -146,7 +146,8 @@ fn a_pod_that_could_look_into_a_sidecar_is_refused() {
         let mut pod = base.clone();
         forged::set(&mut pod, pointer, value.clone());
         let words = "'keylend-pod-shape' with binding 'keylend-pod-shape' denied request";
-        assert!(editor.tries(&pod).stderr.contains(words), "{pointer}: {value}: {:?}", editor.tries(&pod));
+        println!("{pointer}: {value}");
+        editor.tries(&pod).expect_refused(words);
     }
     let mut unmasked = injected.clone();
     forged::set(&mut unmasked, "/spec/hostUsers", json!(false));
