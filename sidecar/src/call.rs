@@ -88,8 +88,8 @@ impl Carrier {
     async fn send(&self, app: &mut App<'_>, call: &Call<'_>, lease: &Lease) -> Result<Persistence, Failure> {
         let material = &call.permission.material;
         let destination = Destination::permitted(&call.permission.granted)?;
-        let connection = self.upstreams.connect(call.target.route, &destination).await?;
         app.invite(call.head).await?;
+        let connection = self.upstreams.connect(call.target.route, &destination).await?;
         let outgoing = Outgoing {
             head: call.head,
             target: call.target,

@@ -99,7 +99,12 @@ impl Listener {
             }
         }
         drop((socket, open));
-        while connections.join_next().await.is_some() {}
+        while !connections.is_empty() {
+            select! {
+                () = &mut tidy => {}
+                _ = connections.join_next() => {}
+            }
+        }
     }
 }
 

@@ -34,6 +34,8 @@ pub struct App<'c> {
     pub spare: &'c Spare,
     /// How much of the present request was read.
     pub body: BodyRead,
+    /// An interim answer is on its way: should that end in between, nothing can follow it.
+    pub inviting: bool,
 }
 
 /// How much of a request's body was read.
@@ -52,19 +54,14 @@ impl<'c> App<'c> {
     #[must_use]
     pub fn new(read: ReadHalf<'c>, write: WriteHalf<'c>, spare: &'c Spare) -> Self {
         let (input, out) = (Inlet::new(spare), Outlet::new(spare));
-        Self { read, write, input, out, spare, body: BodyRead::Whole }
+        Self { read, write, input, out, spare, body: BodyRead::Whole, inviting: false }
     }
 
     /// Starts over for the request with `head`, which was just taken from the input.
     pub fn begin(&mut self, head: &RequestHead) {
         self.input.release();
         self.out.restart();
-        self.body = match head.framing() {
-            Framing::None | Framing::Length(0) => BodyRead::Whole,
-            Framing::Length(_) | Framing::Chunked | Framing::Declared(_) | Framing::UntilClose => {
-                BodyRead::Nothing
-            }
-        };
+        self.body = if head.has_body() { BodyRead::Nothing } else { BodyRead::Whole };
     }
 
     /// Tells an app that waits for it to send its body.
@@ -72,12 +69,15 @@ impl<'c> App<'c> {
     /// # Errors
     /// [`Refusal::RequestMalformed`] when it is gone.
     pub async fn invite(&mut self, head: &RequestHead) -> Result<(), Failure> {
-        if head.expectation() == Expectation::Nothing || !self.input.is_empty() {
+        if head.expectation() == Expectation::Nothing || !head.has_body() || !self.input.is_empty() {
             return Ok(());
         }
+        self.inviting = true;
         let mut out = Outlet::new(self.spare);
         out.pass(&mut self.write, [CONTINUE, b"", b""]).await.map_err(|_| gone())?;
-        out.send(&mut self.write).await.map_err(|_| gone())
+        out.send(&mut self.write).await.map_err(|_| gone())?;
+        self.inviting = false;
+        Ok(())
     }
 
     /// Whether the connection can serve another request after an answer that came before the body was read: only where

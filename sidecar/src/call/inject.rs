@@ -52,7 +52,8 @@ pub fn write(out: &mut Buffer, outgoing: &Outgoing<'_>, material: &Material) -> 
         let value = material.render(header).ok_or_else(|| points_nowhere(&header.name))?;
         writer.field(header.name.as_str(), &value).map_err(unwritable)?;
     }
-    writer.finish(head.framing(), Persistence::KeepAlive).map_err(unwritable)
+    let afterwards = if head.has_body() { Persistence::Close } else { Persistence::KeepAlive };
+    writer.finish(head.framing(), afterwards).map_err(unwritable)
 }
 
 fn points_nowhere(place: &HeaderPlace) -> Failure {
@@ -113,7 +114,7 @@ mod tests {
         let parts = vec![Part::Literal("Bearer ".into()), Part::Value(0)];
         let upstream = "POST /v1?a=b HTTP/1.1\r\nHost: api.example.com:8443\r\nAccept: */*\r\n\
             Accept-Encoding: identity\r\ntraceparent: 00-01010101010101010101010101010101-0101010101010101-01\r\n\
-            x-api-key: Bearer kl-test-value\r\nContent-Length: 2\r\n\r\n";
+            x-api-key: Bearer kl-test-value\r\nContent-Length: 2\r\nConnection: close\r\n\r\n";
         assert_eq!(written(request, &material(parts)).unwrap(), upstream);
     }
 

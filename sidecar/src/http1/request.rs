@@ -163,6 +163,12 @@ impl RequestHead {
         self.framing
     }
 
+    /// Whether anything follows the head that belongs to it.
+    #[must_use]
+    pub fn has_body(&self) -> bool {
+        !matches!(self.framing, Framing::None | Framing::Length(0))
+    }
+
     /// Whether the client waits for `100 Continue`.
     #[must_use]
     pub fn expectation(&self) -> Expectation {

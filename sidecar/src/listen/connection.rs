@@ -29,7 +29,8 @@ pub(super) async fn serve(mut stream: TcpStream, door: Arc<Door>, mut closing: w
     let (read, write) = stream.split();
     let mut app = App::new(read, write, &door.carrier.spare);
     loop {
-        if app.input.is_empty() && !awaken(&mut app, &mut closing).await {
+        let ends = closing.has_changed().is_err();
+        if ends || (app.input.is_empty() && !awaken(&mut app, &mut closing).await) {
             return;
         }
         let head = match timeout(HEAD_TIME, head(&mut app)).await {
@@ -105,7 +106,7 @@ async fn failed(app: &mut App<'_>, head: &RequestHead, failure: &Failure) -> Nex
         Failure::Refused(refusal) => tracing::info!(code = refusal.code(), "refused a call"),
         Failure::Broke(fault) => tracing::error!(error = with_causes(fault), "could not carry a call"),
     }
-    if app.out.progress() == Progress::Begun {
+    if app.inviting || app.out.progress() == Progress::Begun {
         return Next::Drop;
     }
     app.out.restart();

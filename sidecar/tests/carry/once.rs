@@ -7,7 +7,7 @@ use tokio::time::sleep;
 use crate::{
     origin::{Act, At, End, Origin},
     sidecar::until,
-    whole::{HOST, Whole, ok},
+    whole::{HOST, VALUE, Whole, ok},
 };
 
 const POST: (&str, &str, &str) = ("POST /r/", "Content-Length: 10\r\n", "0123456789");
@@ -43,6 +43,29 @@ async fn a_reset_at_any_byte_of_the_response_is_no_reason_to_send_it_again() {
         assert!(answer.contains("Keylend-Refusal: ") || byte >= head, "{byte}: {answer}");
         assert!(!answer.ends_with("hello"));
         assert_eq!((origin.seen().len(), origin.heads()), (1, 1), "{byte}");
+    }
+}
+
+/// A body that the upstream does not read could be read as its next request, with the next call's credential in it.
+#[tokio::test]
+async fn a_connection_that_carried_a_body_carries_no_other_call() {
+    let smuggled = "POST /v1/refunds HTTP/1.1\r\nX-Swallow: y";
+    let length = format!("Content-Length: {}\r\n", smuggled.len());
+    let chunk = format!("{:x}\r\n{smuggled}\r\n0\r\n\r\n", smuggled.len());
+    for method in ["GET", "POST", "DELETE"] {
+        for (fields, body) in [(&*length, smuggled), ("Transfer-Encoding: chunked\r\n", &*chunk)] {
+            let origin = Origin::start(HOST, At::Head, |_| ok("from the head alone")).await;
+            let whole = Whole::before(&origin).await;
+            let mut app = whole.app().await;
+            let reply = app.call(&format!("{method} /r/"), fields, body).await;
+            assert_eq!(reply.body, "from the head alone");
+            assert_eq!(whole.app().await.get().await.status, 200);
+            let seen = origin.seen();
+            assert_eq!(seen.len(), 2, "{method} {fields}");
+            assert!(seen[0].text().contains("\r\nConnection: close\r\n"), "{}", seen[0].text());
+            let credentials = seen.iter().map(|seen| seen.text().matches(VALUE).count());
+            assert!(credentials.eq([1, 1]), "{method} {fields}");
+        }
     }
 }
 

@@ -252,7 +252,8 @@ async fn a_stop_signal_lets_open_calls_end_and_takes_no_more() {
     let (mut idle, mut busy) = (whole.app().await, whole.app().await);
     assert_eq!(idle.get().await.status, 200);
     let request = busy.request("GET /r/", "", "");
-    busy.send(request).await;
+    // Another one is there already, and is not begun.
+    busy.send(request.repeat(2)).await;
     tokio::time::sleep(wait / 2).await;
     whole.stop.take();
     assert_eq!(busy.reply().await.body, "hello");

@@ -44,14 +44,16 @@ pub(super) async fn download(
         Framing::UntilClose => Framing::Chunked,
         known @ (Framing::None | Framing::Declared(_) | Framing::Length(_) | Framing::Chunked) => known,
     };
-    // A server that answers early may read the rest of the body or not; some take it for the next request.
-    let in_turn = sent.is_set();
-    let app = if in_turn { this.head.persistence() } else { Persistence::Close };
+    let app = if sent.is_set() { this.head.persistence() } else { Persistence::Close };
     write_head(out, &response, framing, app).map_err(unwritten)?;
     let mut decoder = BodyDecoder::new(response.framing());
     pass_body(this, &mut input, (&mut decoder, BodyEncoder::new(framing)), (write, out)).await?;
-    let reusable =
-        response.persistence() == Persistence::KeepAlive && decoder.is_done() && input.is_empty() && in_turn;
+    // A server that did not read a body may take it for its next request, so what carried one carries no other.
+    let reusable = !this.head.has_body()
+        && response.persistence() == Persistence::KeepAlive
+        && decoder.is_done()
+        && input.is_empty()
+        && sent.is_set();
     let upstream = if reusable { Afterwards::Keep(patience(response.fields())) } else { Afterwards::Close };
     Ok(Exchanged { app, upstream })
 }
