@@ -3,6 +3,7 @@ package cluster_test
 
 import (
 	"encoding/json"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -90,35 +91,56 @@ func TestTheClusterComesUpGoesDownAndSurvivesCrashes(t *testing.T) {
 	})
 }
 
-func TestAnAPIServerAloneAnswersAndEndsWithItsInputLeavingNothing(t *testing.T) {
-	folder := t.TempDir()
-	alone := exec.Command(binary(), "api")
-	alone.Env = append(os.Environ(), "TMPDIR="+folder)
-	alone.Stderr = os.Stderr
-	input, _ := alone.StdinPipe()
-	said, _ := alone.StdoutPipe()
-	if err := alone.Start(); err != nil {
-		t.Fatal(err)
+func TestAnAPIServerAloneAnswersAndEndsHoweverItIsEnded(t *testing.T) {
+	for _, c := range []struct {
+		how   string
+		end   func(process *os.Process, input io.Closer) error
+		files bool
+	}{
+		{"its input ends", func(_ *os.Process, input io.Closer) error { return input.Close() }, false},
+		{"SIGTERM", func(process *os.Process, _ io.Closer) error { return process.Signal(syscall.SIGTERM) }, false},
+		{"SIGKILL", func(process *os.Process, _ io.Closer) error { return process.Kill() }, true},
+	} {
+		t.Run(c.how, func(t *testing.T) {
+			folder := t.TempDir()
+			alone := exec.Command(program("keylend-cluster"), "api")
+			alone.Env = append(os.Environ(), "TMPDIR="+folder)
+			input, _ := alone.StdinPipe()
+			said, _ := alone.StdoutPipe()
+			if err := alone.Start(); err != nil {
+				t.Fatal(err)
+			}
+			var facts bare.Facts
+			if err := json.NewDecoder(said).Decode(&facts); err != nil {
+				t.Fatal(err)
+			}
+			kubectl := exec.Command(program("kubernetes"))
+			kubectl.Args = []string{"kubectl", "--server", facts.Server, "--token", facts.Token, "--insecure-skip-tls-verify", "version"}
+			if version := output(t, kubectl); !strings.Contains(version, "Server Version: v1.36.4") {
+				t.Error(version)
+			}
+			if err := c.end(alone.Process, input); err != nil {
+				t.Fatal(err)
+			}
+			_ = alone.Wait()
+			for deadline := time.Now().Add(5 * time.Second); answers(facts.Etcd); time.Sleep(20 * time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatal("etcd still answers")
+				}
+			}
+			if left, _ := os.ReadDir(folder); len(left) > 0 && !c.files {
+				t.Errorf("left %v", left)
+			}
+		})
 	}
-	var facts bare.Facts
-	if err := json.NewDecoder(said).Decode(&facts); err != nil {
-		t.Fatal(err)
+}
+
+func answers(server string) bool {
+	answer, err := http.Get(server + "/health")
+	if err == nil {
+		_ = answer.Body.Close()
 	}
-	kubectl := exec.Command(programs("kubernetes"))
-	kubectl.Args = []string{"kubectl", "--server", facts.Server, "--token", facts.Token, "--insecure-skip-tls-verify", "version"}
-	if version := output(t, kubectl); !strings.Contains(version, "Server Version: v1.36.4") {
-		t.Error(version)
-	}
-	_ = input.Close()
-	if err := alone.Wait(); err != nil {
-		t.Error(err)
-	}
-	if answer, err := http.Get(facts.Etcd + "/health"); err == nil {
-		t.Errorf("etcd still answers: %s", answer.Status)
-	}
-	if left, _ := os.ReadDir(folder); len(left) > 0 {
-		t.Errorf("left %v", left)
-	}
+	return err == nil
 }
 
 // node is the identity of the cluster's node: a fresh cluster has a fresh one.
@@ -148,9 +170,9 @@ func output(t *testing.T, command *exec.Cmd) string {
 
 func command(verb string) *exec.Cmd { return exec.Command(binary(), verb, "--name", name) }
 
-func binary() string { return programs("keylend-cluster") }
+func binary() string { return program("keylend-cluster") }
 
-func programs(name string) string {
+func program(name string) string {
 	cache := os.Getenv("KEYLEND_CACHE")
 	if cache == "" {
 		cache = filepath.Join(os.Getenv("HOME"), ".cache", "keylend")

@@ -86,16 +86,15 @@ where
 
 #[cfg(test)]
 mod tests {
+    use keylend_api_server::ApiServer;
     use serde_json::json;
 
     use super::*;
-    use keylend_api_server::ApiServer;
-
     use crate::resolve::scenario::Scenario;
 
     #[tokio::test]
     async fn only_our_finalizers_go_and_what_waited_for_them_goes_with_them() {
-        let api = ApiServer::default();
+        let api = ApiServer::begin();
         let path = |plural: &str, name: &str| {
             format!("/apis/keylend.dev/v1alpha1/namespaces/payments/{plural}/{name}")
         };

@@ -156,10 +156,10 @@ where
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use keylend_api_server::ApiServer;
     use serde_json::json;
 
     use super::*;
-    use keylend_api_server::ApiServer;
 
     const RESOURCES: &str = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolic";
 
@@ -178,7 +178,7 @@ pub(crate) mod tests {
     #[tokio::test]
     async fn each_policy_and_binding_must_stand_unaltered() {
         let policies = Policies::built_in().unwrap();
-        let api = ApiServer::default();
+        let api = ApiServer::begin();
         stand(&api, &policies);
         assert_eq!(policies.look(&api.client()).await, PoliciesState::Unaltered);
         let paths: Vec<String> = api.log().iter().map(|line| line.replace("GET ", "")).collect();
@@ -199,7 +199,7 @@ pub(crate) mod tests {
     #[tokio::test]
     async fn a_crowd_looks_once() {
         let policies = Policies::built_in().unwrap();
-        let api = ApiServer::default();
+        let api = ApiServer::begin();
         let client = api.client();
         let looks = (0..50).map(|_| policies.recent(&client));
         for state in futures_util::future::join_all(looks).await {

@@ -326,7 +326,7 @@ pub(crate) mod tests {
         assert!(!world.denies(&of("containerd://asked-for")));
         assert!(!world.denies(&of("containerd://new")));
         assert_eq!(world.suspects(), [record_name("uid-of-pod", "containerd://asked-for")]);
-        let api = ApiServer::default();
+        let api = ApiServer::begin();
         let reader = Reader::new(api.client(), world);
         let soon = tokio::time::Instant::now() + Duration::from_secs(1);
         assert_eq!(reader.runs(&of("containerd://alarmed"), soon).await, Err(Refusal::CallerUnknown));

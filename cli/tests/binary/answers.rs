@@ -39,33 +39,36 @@ impl Drop for User {
     }
 }
 
-/// Lets `user` do anything everywhere, or read routes and links in `partner`, and waits until it counts.
-fn permit(api: &ApiServer, user: &str) {
-    const RBAC: &str = "/apis/rbac.authorization.k8s.io/v1";
-    let subject = json!([{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": user}]);
-    let to =
-        |kind: &str, name: &str| json!({"kind": kind, "apiGroup": "rbac.authorization.k8s.io", "name": name});
-    let anything = user == ADMINISTRATOR;
-    let metadata = json!({"generateName": "kl-test-"});
-    if anything {
-        let bound =
-            json!({"metadata": metadata, "subjects": subject, "roleRef": to("ClusterRole", "cluster-admin")});
-        api.post(&format!("{RBAC}/clusterrolebindings"), &bound);
-    } else {
-        let readable = json!({"apiGroups": ["keylend.dev"], "resources": ["keylendroutes", "keylendsecrets"], "verbs": ["get", "list"]});
-        let roles = format!("{RBAC}/namespaces/partner/roles");
-        let role = api.post(&roles, &json!({"metadata": metadata, "rules": [readable]}));
-        let name = role["metadata"]["name"].as_str().unwrap();
-        let bound = json!({"metadata": metadata, "subjects": subject, "roleRef": to("Role", name)});
-        api.post(&format!("{RBAC}/namespaces/partner/rolebindings"), &bound);
-    }
+const RBAC: &str = "rbac.authorization.k8s.io";
+
+/// Lets the administrator do everything.
+fn permit_everything(api: &ApiServer) {
+    let role = json!({"kind": "ClusterRole", "apiGroup": RBAC, "name": "cluster-admin"});
+    bind(api, ADMINISTRATOR, &role, "clusterrolebindings");
+}
+
+/// Lets the recipient read routes and links in `partner`, and nothing else.
+fn permit_reading_links(api: &ApiServer) {
+    let readable = json!({"apiGroups": ["keylend.dev"], "resources": ["keylendroutes", "keylendsecrets"], "verbs": ["get"]});
+    let role = json!({"metadata": {"name": "links"}, "rules": [readable]});
+    api.post(&format!("/apis/{RBAC}/v1/namespaces/partner/roles"), &role);
+    let role = json!({"kind": "Role", "apiGroup": RBAC, "name": "links"});
+    bind(api, RECIPIENT, &role, "namespaces/partner/rolebindings");
+}
+
+/// Gives `user` the role, and waits until that counts.
+fn bind(api: &ApiServer, user: &str, role: &Value, bindings: &str) {
+    let subject = json!([{"kind": "User", "apiGroup": RBAC, "name": user}]);
+    let binding = json!({"metadata": {"generateName": "kl-test-"}, "subjects": subject, "roleRef": role});
+    api.post(&format!("/apis/{RBAC}/v1/{bindings}"), &binding);
     let asked =
         json!({"namespace": "partner", "group": "keylend.dev", "resource": "keylendroutes", "verb": "get"});
     let review = json!({"spec": {"user": user, "resourceAttributes": asked}});
-    while api.post("/apis/authorization.k8s.io/v1/subjectaccessreviews", &review)["status"]["allowed"] != true
-    {
+    let counts = (0..500).any(|_| {
         sleep(Duration::from_millis(20));
-    }
+        api.post("/apis/authorization.k8s.io/v1/subjectaccessreviews", &review)["status"]["allowed"] == true
+    });
+    assert!(counts, "{user} was not permitted");
 }
 
 fn object(specification: &Value) -> Value {
@@ -78,7 +81,7 @@ fn object(specification: &Value) -> Value {
 
 #[test]
 fn what_may_not_be_read_is_hidden_and_what_is_broken_is_told() {
-    let api = ApiServer::default();
+    let api = ApiServer::begin();
     let headers = json!([{"name": "Authorization", "value": "Bearer {{secret:a}}"}]);
     let route =
         json!({"upstream": "https://api.example.com", "environment": "production", "headers": headers});
@@ -86,27 +89,28 @@ fn what_may_not_be_read_is_hidden_and_what_is_broken_is_told() {
         json!({"environment": "production", "shareRef": {"namespace": "payments", "name": "partner"}});
     api.set(ROUTE, object(&route));
     api.set(LINK, object(&json!({"type": "Linked", "link": {"shares": [share]}})));
-    for user in [ADMINISTRATOR, RECIPIENT] {
-        permit(&api, user);
-    }
+    permit_everything(&api);
+    permit_reading_links(&api);
     let status = |user: &str| {
         let run = User::new(&api.kubeconfig(user)).keylend(&["status", "stripe"]);
         (run.code, run.stdout, run.stderr)
     };
     let (code, printed, complaint) = status(RECIPIENT);
-    assert!(code == 0 && printed.contains("hidden  share payments/partner"), "{printed}{complaint}");
+    assert_eq!((code, complaint.as_str()), (0, ""), "{printed}");
+    assert!(printed.contains("hidden  share payments/partner"), "{printed}");
     let (code, printed, complaint) = status(ADMINISTRATOR);
-    assert!(code == 1 && printed.contains("there is no such SecretShare"), "{printed}{complaint}");
+    assert_eq!((code, complaint.as_str()), (1, ""), "{printed}");
+    assert!(printed.contains("there is no such SecretShare"), "{printed}");
     api.spoil(SHARE);
     let (code, printed, complaint) = status(ADMINISTRATOR);
-    let told = complaint.starts_with("error: reading share payments/partner: ");
-    assert!(code == 1 && printed.is_empty() && told, "{printed}{complaint}");
+    let told = format!("error: reading share payments/partner: {}\n", api.refusal(SHARE));
+    assert_eq!((code, printed, complaint), (1, String::new(), told));
 }
 
 #[test]
 fn sealing_sharing_and_version_tell_the_same_answers_apart() {
-    let api = ApiServer::default();
-    permit(&api, ADMINISTRATOR);
+    let api = ApiServer::begin();
+    permit_everything(&api);
     let seal = ["seal", "a", "--environment=production"];
     let share =
         ["share", "create", "p", "--secret=a", "--environment=e", "--to-namespace=partner", "--dry-run"];
@@ -139,9 +143,11 @@ fn sealing_sharing_and_version_tell_the_same_answers_apart() {
         let missing = User::new(&api.kubeconfig(ADMINISTRATOR)).keylend(arguments);
         api.spoil(path);
         let broken = User::new(&api.kubeconfig(ADMINISTRATOR)).keylend(arguments);
-        for (run, said) in [forbidden, missing, broken].into_iter().zip(said) {
+        let [hidden, gone, doing] = said;
+        let told = format!("{doing}{}", api.refusal(path));
+        for (run, said) in [(forbidden, hidden), (missing, gone), (broken, &told)] {
             let written = run.stdout + &run.stderr;
-            assert!(written.contains(said), "{path}: {written}");
+            assert!(written.contains(said), "{path}: {said}: {written}");
             let installed = (path, said) == (KEYS, "is Keylend installed?");
             assert_eq!(written.contains("is Keylend installed?"), installed, "{written}");
         }

@@ -2,7 +2,8 @@
 //! definitions. What is asked through [`ApiServer::client`] stands in a log and may be cut off.
 //!
 //! Objects that a test needs are put into etcd, so that they have the UIDs and times that it names. There is one server,
-//! so tests that use it take turns; each finds it as new.
+//! so tests that use it take turns. Each finds the objects of [`NAMESPACES`] and our own as new; what the server remembers is not:
+//! definitions, and what it watches for its own use.
 
 #![expect(
     clippy::unwrap_used,
@@ -54,8 +55,9 @@ struct Use {
 
 type Hook = Box<dyn FnMut(&ApiServer, &str) + Send>;
 
-impl Default for ApiServer {
-    fn default() -> Self {
+impl ApiServer {
+    /// Starts the server unless it runs, waits for this test's turn, and removes what the last one left.
+    pub fn begin() -> Self {
         let turn = Turn::take();
         let (log, failing, hook) = Default::default();
         let api = Self(Arc::new(Use { server: &SERVER, log, failing, hook, _turn: turn }));
@@ -66,10 +68,9 @@ impl Default for ApiServer {
         }
         api
     }
-}
 
-impl ApiServer {
-    /// A client whose requests are logged, and may be cut off. It does not keep the server for its test.
+    /// A client whose requests are logged, and may be cut off. It does not keep the server for its test, and gets no end
+    /// of a watch.
     pub fn client(&self) -> Client {
         let using = Arc::downgrade(&self.0);
         let service = tower::service_fn(move |request: Request<Body>| {
@@ -91,6 +92,14 @@ impl ApiServer {
             Ok(object) => Some(object),
             Err(kube::Error::Api(status)) if status.code == 404 => None,
             Err(error) => panic!("{path}: {error}"),
+        }
+    }
+
+    /// What the server says that cannot give the object at `path`.
+    pub fn refusal(&self, path: &str) -> String {
+        match self.0.server.request(Request::get(path), vec![]) {
+            Err(kube::Error::Api(status)) => status.message,
+            answer => panic!("{path}: {answer:?}"),
         }
     }
 

@@ -2,13 +2,15 @@
 
 const GROUP: &str = "keylend.dev";
 /// (plural, kind, within a namespace)
-const KINDS: [(&str, &str, bool); 12] = [
+const KINDS: [(&str, &str, bool); 14] = [
     ("configmaps", "ConfigMap", true),
     ("events", "Event", true),
     ("keylendroutes", "Route", true),
     ("keylendsecrets", "Secret", true),
     ("namespaces", "Namespace", false),
     ("pods", "Pod", true),
+    ("rolebindings", "RoleBinding", true),
+    ("roles", "Role", true),
     ("secrets", "Secret", true),
     ("secretshares", "SecretShare", true),
     ("serviceaccounts", "ServiceAccount", true),

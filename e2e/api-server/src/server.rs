@@ -15,11 +15,17 @@ use http_body_util::{BodyExt as _, Full};
 use kube::{Client, Config, client::Body, config::AuthInfo};
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use serde_json::{Value, json};
-use tokio::runtime::Runtime;
+use tokio::{
+    runtime::Runtime,
+    time::{sleep, timeout},
+};
 
 use super::place::Range;
 
+// By a shell, which knows the environment.
 const PROGRAM: &str = r#"exec "${KEYLEND_CACHE:-$HOME/.cache/keylend}/bin/keylend-cluster" api"#;
+/// How long new resources may take to be served.
+const PATIENCE: Duration = Duration::from_secs(30);
 const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 
 /// The running programs, and how to speak to them. They are spoken to on a runtime of their own, since a test's clock may stand still.
@@ -122,9 +128,13 @@ async fn define(api: &Client) {
         let made: Value = api.request(request.body(fs::read(&file).unwrap()).unwrap()).await.unwrap();
         let plural = made["spec"]["names"]["plural"].as_str().unwrap();
         let served = format!("/apis/keylend.dev/v1alpha1/{plural}");
-        while api.request::<Value>(Request::get(&served).body(vec![]).unwrap()).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        timeout(PATIENCE, until_served(api, &served)).await.expect("our resources are not served");
+    }
+}
+
+async fn until_served(api: &Client, path: &str) {
+    while api.request::<Value>(Request::get(path).body(vec![]).unwrap()).await.is_err() {
+        sleep(Duration::from_millis(20)).await;
     }
 }
 

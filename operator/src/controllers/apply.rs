@@ -151,10 +151,10 @@ pub(crate) fn outcome<K>(answer: Result<K, kube::Error>) -> Result<Outcome, kube
 
 #[cfg(test)]
 mod tests {
+    use keylend_api_server::ApiServer;
     use keylend_crds::Secret;
 
     use super::*;
-    use keylend_api_server::ApiServer;
 
     const THEN: &str = "2026-01-01T00:00:00Z";
 
@@ -216,7 +216,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_write_is_made_on_the_object_as_read_or_not_at_all() {
-        let api = ApiServer::default();
+        let api = ApiServer::begin();
         let secrets = Api::<Secret>::namespaced(api.client(), "payments");
         let (old, current) = (stored(&api), stored(&api));
         let status = || json!({ "observedGeneration": 1 });
@@ -232,7 +232,7 @@ mod tests {
 
     #[tokio::test]
     async fn finalizers_of_others_are_left_as_they_are() {
-        let api = ApiServer::default();
+        let api = ApiServer::begin();
         let secrets = Api::<Secret>::namespaced(api.client(), "payments");
         assert_eq!(add_finalizer(&secrets, &stored(&api), "ours/one").await.unwrap(), Outcome::Written);
         let both = secrets.get("stripe-api-key").await.unwrap();

@@ -3,6 +3,8 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    thread::sleep,
+    time::Duration,
 };
 
 use jiff::SignedDuration;
@@ -43,15 +45,16 @@ impl Drop for Cluster {
 impl Cluster {
     /// Guarded, with one injected pod.
     fn new(name: &str) -> Self {
-        let api = ApiServer::default();
+        let api = ApiServer::begin();
         policies::tests::stand(&api, &Policies::built_in().unwrap());
-        api.set(ACCOUNT, json!({"metadata": {}}));
+        api.set(ACCOUNT, json!({"metadata": {"uid": "uid-of-checkout"}}));
         let directory = std::env::temp_dir().join(format!("keylend-enrol-{}-{name}", std::process::id()));
         fs::create_dir_all(&directory).unwrap();
         let enrolment = replica(&api, &directory, inject::tests::settings());
         let mut cluster = Self { api, token: String::new(), enrolment, directory };
         cluster.runs("containerd://a");
         cluster.token = cluster.token_for(AUDIENCE);
+        cluster.wait_until_known();
         cluster
     }
 
@@ -62,6 +65,17 @@ impl Cluster {
             "spec": {"audiences": [audience], "boundObjectRef": pod}});
         let made = self.api.post(&format!("{ACCOUNT}/token"), &request);
         made["status"]["token"].as_str().unwrap().to_owned()
+    }
+
+    /// The API server looks first at what it watches, which may still be the last test's.
+    fn wait_until_known(&self) {
+        let spec = json!({"token": self.token, "audiences": [AUDIENCE]});
+        let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": spec});
+        let known = (0..500).any(|_| {
+            sleep(Duration::from_millis(10));
+            self.api.post(REVIEWS, &review)["status"]["authenticated"] == true
+        });
+        assert!(known, "the API server does not know its own token");
     }
 
     /// The pod's sidecar runs as this container.
@@ -272,8 +286,16 @@ async fn a_crowd_costs_one_look_at_the_policies_and_waits_its_turn() {
 #[tokio::test]
 async fn without_its_guards_or_as_another_pod_nothing_is_enrolled() {
     let cluster = Cluster::new("guards");
-    cluster.change(|pod| pod["metadata"]["uid"] = json!("uid-of-another"));
+    // Made anew once its token was found good.
+    cluster.api.after_each(|api, path| {
+        if path == REVIEWS {
+            let mut pod = api.object(POD).unwrap();
+            pod["metadata"]["uid"] = json!("uid-of-another");
+            api.set(POD, pod);
+        }
+    });
     assert_eq!(cluster.enrol(&key()).await, "enrolment_refused");
+    assert_eq!(cluster.api.log().last(), Some(&format!("GET {POD}")));
     drop(cluster);
     let other = Cluster::new("unguarded");
     other.api.unset("/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/keylend-no-exec");

@@ -2,6 +2,7 @@
 
 mod operator;
 
+use keylend_api_server::ApiServer;
 use keylend_contract::wire::{GRANT_TERM, WIRE_VERSION};
 use keylend_crds::{RouteSpec, route::RouteHeader, secret::ShareReference};
 use serde_json::{Value, json};
@@ -12,7 +13,6 @@ use super::{
     scenario::{Scenario, caller, claims},
     *,
 };
-use keylend_api_server::ApiServer;
 
 #[tokio::test]
 async fn a_permitted_call_gets_the_live_value_and_stands_on_record() {
@@ -130,7 +130,7 @@ async fn a_disk_that_hangs_refuses_within_about_a_second() {
     operator.resolver.audit = audit;
     let (before, asked) = (operator.api.log().len(), Instant::now());
     assert_eq!(operator.refused().await, "audit_unavailable");
-    assert!(asked.elapsed() < std::time::Duration::from_millis(1_500), "{:?}", asked.elapsed());
+    assert!(asked.elapsed() < std::time::Duration::from_secs(2), "{:?}", asked.elapsed());
     assert_eq!(operator.reads(before), [SECRET, SHARE], "nothing was unsealed");
 }
 
@@ -176,11 +176,12 @@ async fn what_cannot_be_read_refuses() {
 async fn a_share_with_a_field_of_a_later_version_refuses() {
     let operator = Operator::complete().await;
     let known = || operator.api.object(SHARE).unwrap()["spec"]["onlyOnMondays"] == true;
-    define_more(&operator.api, true).await;
+    keep_unknown_fields(&operator.api).await;
     edit(&operator.api, SHARE, |share| share["spec"]["onlyOnMondays"] = json!(true));
     until(known).await;
-    assert_eq!(operator.refused().await, "operator_unreachable");
-    define_more(&operator.api, false).await;
+    let asked = operator.ask().await;
+    prune_unknown_fields(&operator.api).await;
+    assert!(matches!(asked, Err(Failure::Refused(Refusal::OperatorUnreachable))), "{asked:?}");
     until(|| !known()).await;
     assert!(operator.ask().await.is_ok());
 }

@@ -1,7 +1,8 @@
 //! The sealing keys: every replica opens what was sealed to them, and nobody without their KMS key.
 
-use super::*;
 use keylend_api_server::ApiServer;
+
+use super::*;
 
 const SECRET_PATH: &str = "/api/v1/namespaces/keylend-system/secrets/keylend-sealing-keys";
 const PUBLISHED_PATH: &str = "/api/v1/namespaces/keylend-system/configmaps/keylend-sealing-keys";
@@ -31,7 +32,7 @@ fn sealed(api: &ApiServer) -> Blob {
 
 #[tokio::test]
 async fn what_is_sealed_to_the_published_key_opens_on_every_replica() {
-    let api = ApiServer::default();
+    let api = ApiServer::begin();
     let (one, other) = (keyring(&api, "cluster").await, keyring(&api, "cluster").await);
     let blob = sealed(&api);
     for replica in [one, other] {
@@ -45,11 +46,11 @@ async fn what_is_sealed_to_the_published_key_opens_on_every_replica() {
 #[tokio::test]
 async fn a_blob_for_a_key_that_is_not_here_is_refused_by_the_key_s_name() {
     let blob = {
-        let elsewhere = ApiServer::default();
+        let elsewhere = ApiServer::begin();
         keyring(&elsewhere, "cluster").await;
         sealed(&elsewhere)
     };
-    let api = ApiServer::default();
+    let api = ApiServer::begin();
     let here = keyring(&api, "cluster").await;
     let refused = here.open(&blob, &SCOPE).await.err();
     assert!(matches!(refused, Some(UnsealError::KeyUnknown { key }) if key == blob.key().to_string()));
@@ -57,7 +58,7 @@ async fn a_blob_for_a_key_that_is_not_here_is_refused_by_the_key_s_name() {
 
 #[tokio::test(start_paused = true)]
 async fn without_its_kms_key_no_blob_opens() {
-    let api = ApiServer::default();
+    let api = ApiServer::begin();
     let keyring = keyring(&api, "cluster").await;
     let blob = sealed(&api);
     api.unset(KEK_PATH);
@@ -67,7 +68,7 @@ async fn without_its_kms_key_no_blob_opens() {
 
 #[tokio::test]
 async fn a_private_half_taken_to_another_cluster_does_not_open_there() {
-    let api = ApiServer::default();
+    let api = ApiServer::begin();
     let blob = {
         keyring(&api, "cluster").await;
         sealed(&api)
@@ -78,7 +79,7 @@ async fn a_private_half_taken_to_another_cluster_does_not_open_there() {
 
 #[tokio::test]
 async fn the_published_keys_are_made_right_again_but_never_from_damaged_ones() {
-    let api = ApiServer::default();
+    let api = ApiServer::begin();
     let keyring = keyring(&api, "cluster").await;
     let before = published(&api);
     api.set(PUBLISHED_PATH, json!({ "metadata": {}, "data": { PUBLISHED_KEY: "kl-test" } }));
@@ -94,7 +95,7 @@ async fn the_published_keys_are_made_right_again_but_never_from_damaged_ones() {
 
 #[tokio::test]
 async fn no_local_key_is_made_anew_while_sealing_keys_are_sealed_under_a_lost_one() {
-    let api = ApiServer::default();
+    let api = ApiServer::begin();
     keyring(&api, "cluster").await;
     api.unset(KEK_PATH);
     assert!(LocalKeys::load_or_create(&api.client(), &api.client()).await.is_err());

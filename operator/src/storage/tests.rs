@@ -24,7 +24,7 @@ async fn storage(api: &ApiServer) -> Storage {
 
 #[tokio::test]
 async fn a_value_rests_sealed_in_an_immutable_core_secret_and_comes_back() {
-    let api = ApiServer::default();
+    let api = ApiServer::begin();
     let storage = storage(&api).await;
     storage.put(&binding(), &value("kl-test-value")).await.unwrap();
     let resting = api.object(&path(&binding())).unwrap();
@@ -37,7 +37,7 @@ async fn a_value_rests_sealed_in_an_immutable_core_secret_and_comes_back() {
 
 #[tokio::test]
 async fn an_envelope_created_anew_where_another_place_would_read_it_fails_as_an_integrity_fault() {
-    let api = ApiServer::default();
+    let api = ApiServer::begin();
     let storage = storage(&api).await;
     storage.put(&binding(), &value("kl-test-value")).await.unwrap();
     let resting = api.object(&path(&binding())).unwrap();
@@ -55,7 +55,7 @@ async fn an_envelope_created_anew_where_another_place_would_read_it_fails_as_an_
 
 #[tokio::test]
 async fn a_core_secret_that_holds_no_envelope_is_an_integrity_fault() {
-    let api = ApiServer::default();
+    let api = ApiServer::begin();
     let storage = storage(&api).await;
     for data in
         [json!({}), json!({ "value": "AAAA" }), json!({ "envelope": "" }), json!({ "envelope": "AQEA" })]
@@ -78,7 +78,7 @@ async fn what_another_implementation_sealed_by_the_description_opens() {
     let digit = |c: &u8| u8::try_from(char::from(*c).to_digit(16).unwrap()).unwrap();
     let bytes: Vec<u8> =
         ENVELOPE.as_bytes().chunks(2).map(|two| digit(&two[0]) << 4 | digit(&two[1])).collect();
-    let api = ApiServer::default();
+    let api = ApiServer::begin();
     let keys = json!({ "primary": BASE64_STANDARD.encode(KEK_ID), KEK_ID: BASE64_STANDARD.encode([9; 32]) });
     api.set(&format!("{SECRETS}/keylend-local-kek"), json!({ "metadata": {}, "data": keys }));
     let data = json!({ "envelope": BASE64_STANDARD.encode(bytes) });
@@ -89,7 +89,7 @@ async fn what_another_implementation_sealed_by_the_description_opens() {
 
 #[tokio::test]
 async fn a_version_is_never_given_to_two_values_but_the_same_value_may_come_twice() {
-    let api = ApiServer::default();
+    let api = ApiServer::begin();
     let storage = storage(&api).await;
     storage.put(&binding(), &value("kl-test-value")).await.unwrap();
     let first = api.object(&path(&binding()));
@@ -104,7 +104,7 @@ async fn a_version_is_never_given_to_two_values_but_the_same_value_may_come_twic
 
 #[tokio::test(start_paused = true)]
 async fn every_way_not_to_open_has_its_own_error() {
-    let api = ApiServer::default();
+    let api = ApiServer::begin();
     let storage = storage(&api).await;
     assert!(matches!(storage.open(&binding()).await.err(), Some(OpenError::Missing)));
     storage.put(&binding(), &value("kl-test-value")).await.unwrap();
@@ -122,7 +122,7 @@ async fn every_way_not_to_open_has_its_own_error() {
 
 #[tokio::test]
 async fn a_secret_s_envelopes_go_with_it_and_no_others() {
-    let api = ApiServer::default();
+    let api = ApiServer::begin();
     let storage = storage(&api).await;
     let others = Binding { uid: "other".to_owned(), ..binding() };
     for one in [binding(), Binding { version: 8, ..binding() }, others.clone()] {

@@ -60,7 +60,7 @@ func run(arguments []string) int {
 }
 
 func overview() {
-	fmt.Println("A real Kubernetes on this machine, without Docker. Needs root.")
+	fmt.Println("A real Kubernetes on this machine, without Docker. All but api need root.")
 	fmt.Println("\nVerbs (each with --help):")
 	for _, name := range order {
 		fmt.Printf("  %-11s %s\n", name, verbs()[name].summary)
@@ -105,13 +105,18 @@ type command struct {
 }
 
 func newCommand(name string, settings settings) command {
+	flags := newFlags(name)
+	return command{flags, settings, flags.String("name", settings.name, "`name` of the cluster")}
+}
+
+func newFlags(name string) *flag.FlagSet {
 	flags := flag.NewFlagSet(name, flag.ContinueOnError)
 	flags.Usage = func() {
 		verb := verbs()[name]
 		fmt.Fprintf(flags.Output(), "%s\n\nUsage:\n  keylend-cluster %s %s\n\nExample:\n  %s\n\nFlags:\n", verb.summary, name, verb.usage, verb.example)
 		flags.PrintDefaults()
 	}
-	return command{flags, settings, flags.String("name", settings.name, "`name` of the cluster")}
+	return flags
 }
 
 // parse reads the command line and finds the cluster it means.

@@ -165,8 +165,9 @@ func etcdDump(settings settings, arguments []string) error {
 }
 
 func api(settings settings, arguments []string) error {
-	if len(arguments) > 0 {
-		return fmt.Errorf("unexpected argument %q", arguments[0])
+	command := command{newFlags("api"), settings, &settings.name}
+	if _, err := command.parseAlone(arguments); err != nil {
+		return err
 	}
 	kubernetes, err := filepath.EvalSymlinks(filepath.Join(settings.tools, "kubernetes"))
 	if err != nil {

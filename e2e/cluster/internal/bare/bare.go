@@ -1,7 +1,7 @@
 // Package bare runs etcd and the API server alone, on loopback, for tests of programs that speak to nothing else.
 //
-// No node, no controller, no rule about who may do what: whoever has the token may do everything. It lives no longer
-// than the process that runs it, even if that is killed, and leaves nothing in the file system but after a kill.
+// No node and no controller. Whoever has the token, or reaches etcd, may do everything; others what RBAC permits. Both
+// live no longer than the process that runs them, even if that is killed (SIGKILL), after which only files are left.
 package bare
 
 import (
@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -39,8 +40,10 @@ const patience = 90 * time.Second
 // Serve runs both until wait returns, and announces them once they are ready. kubernetes is the path of the program
 // that is all of Kubernetes' programs.
 func Serve(kubernetes string, announce func(Facts) error, wait func()) error {
-	// What a process started by a thread gets of its end, it gets of the thread's.
+	// The kernel sends Pdeathsig when the thread ends that started a program, so this one must not.
 	runtime.LockOSThread()
+	signalled, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
 	folder, err := os.MkdirTemp("", "keylend-bare-")
 	if err != nil {
 		return fmt.Errorf("making work folder: %w", err)
@@ -50,8 +53,9 @@ func Serve(kubernetes string, announce func(Facts) error, wait func()) error {
 	if err != nil {
 		return err
 	}
-	ended, cancel := context.WithCancelCause(context.Background())
+	ended, cancel := context.WithCancelCause(signalled)
 	defer cancel(nil)
+	go func() { wait(); cancel(nil) }()
 	var programs sync.WaitGroup
 	defer programs.Wait()
 	for _, arguments := range made.commands() {
@@ -66,13 +70,12 @@ func Serve(kubernetes string, announce func(Facts) error, wait func()) error {
 		})
 	}
 	facts, err := made.await(ended)
+	if err == nil {
+		err = announce(facts)
+	}
 	if err != nil {
 		return err
 	}
-	if err := announce(facts); err != nil {
-		return err
-	}
-	go func() { wait(); cancel(nil) }()
 	<-ended.Done()
 	if cause := context.Cause(ended); !errors.Is(cause, context.Canceled) {
 		return cause
@@ -119,7 +122,7 @@ func (m made) await(ended context.Context) (Facts, error) {
 		}
 		select {
 		case <-limited.Done():
-			return Facts{}, errors.Join(context.Cause(limited), err)
+			return Facts{}, errors.Join(context.Cause(limited), err, errors.New(tail(m.folder, "kube-apiserver")))
 		case <-time.After(50 * time.Millisecond):
 		}
 	}

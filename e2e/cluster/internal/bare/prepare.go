@@ -17,17 +17,13 @@ type made struct {
 	folder string
 	token  string
 	// Addresses on loopback.
-	etcd, peer, server string
+	etcd, server string
 }
 
 func prepare(folder string) (made, error) {
 	m := made{folder: folder, token: rand.Text()}
-	for _, address := range []*string{&m.etcd, &m.peer, &m.server} {
-		free, err := freeAddress()
-		if err != nil {
-			return made{}, err
-		}
-		*address = free
+	if err := freeAddresses(&m.etcd, &m.server); err != nil {
+		return made{}, err
 	}
 	signing, err := signingKey()
 	if err != nil {
@@ -52,8 +48,7 @@ func (m made) commands() [][]string {
 		{
 			"etcd", "--data-dir=" + filepath.Join(m.folder, "etcd"), "--unsafe-no-fsync", "--logger=zap", "--log-level=warn",
 			"--listen-client-urls=http://" + m.etcd, "--advertise-client-urls=http://" + m.etcd,
-			"--listen-peer-urls=http://" + m.peer, "--initial-advertise-peer-urls=http://" + m.peer,
-			"--initial-cluster=default=http://" + m.peer,
+			"--listen-peer-urls=http://127.0.0.1:0",
 		},
 		{
 			"kube-apiserver", "--etcd-servers=http://" + m.etcd, "--bind-address=127.0.0.1", "--advertise-address=127.0.0.1",
@@ -77,14 +72,17 @@ func (m made) facts() (Facts, error) {
 	return Facts{Server: "https://" + m.server, CA: string(authority), Token: m.token, Etcd: "http://" + m.etcd}, nil
 }
 
-// freeAddress is one on loopback that nothing listened on a moment ago.
-func freeAddress() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("finding a free port: %w", err)
+// freeAddresses finds different ones on loopback that nothing listened on a moment ago.
+func freeAddresses(found ...*string) error {
+	for _, address := range found {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return fmt.Errorf("finding a free port: %w", err)
+		}
+		defer func() { _ = listener.Close() }()
+		*address = listener.Addr().String()
 	}
-	defer func() { _ = listener.Close() }()
-	return listener.Addr().String(), nil
+	return nil
 }
 
 func port(address string) string {

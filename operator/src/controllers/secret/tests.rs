@@ -132,13 +132,23 @@ fn reason(api: &ApiServer, type_: &str) -> (String, i64) {
     (found["reason"].as_str().unwrap().to_owned(), found["observedGeneration"].as_i64().unwrap())
 }
 
+/// Waits until nothing rests any more, and not for ever.
+async fn cleared(replica: &Context) {
+    for _ in 0..500 {
+        if resting(replica).await == 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 async fn resting(replica: &Context) -> usize {
     replica.storage.resting().await.unwrap().len()
 }
 
 #[tokio::test]
 async fn an_applied_blob_becomes_live_and_its_digest_says_so() {
-    let api = ApiServer::default();
+    let api = ApiServer::begin();
     let replica = replica(&api).await;
     let blob = sealed(&api, "production", "kl-test-first", 0);
     apply(&api, &[("production", Some(&blob))]);
@@ -157,7 +167,7 @@ async fn an_applied_blob_becomes_live_and_its_digest_says_so() {
 
 #[tokio::test]
 async fn a_value_is_on_record_before_it_is_live_and_neither_row_nor_event_holds_it() {
-    let api = ApiServer::default();
+    let api = ApiServer::begin();
     let replica = replica(&api).await;
     apply(&api, &[]);
     settle(&api, &replica).await;
@@ -178,7 +188,7 @@ async fn a_value_is_on_record_before_it_is_live_and_neither_row_nor_event_holds_
 
 #[tokio::test]
 async fn a_value_without_a_row_is_not_acknowledged_and_is_taken_in_once_there_is_room() {
-    let api = ApiServer::default();
+    let api = ApiServer::begin();
     let scratch = Scratch::new();
     let full = scratch.open();
     let without_room = with(&api, full.clone()).await;
@@ -196,7 +206,7 @@ async fn a_value_without_a_row_is_not_acknowledged_and_is_taken_in_once_there_is
 
 #[tokio::test]
 async fn a_new_value_moves_the_pointer_and_the_old_envelope_goes_after_a_grace() {
-    let api = ApiServer::default();
+    let api = ApiServer::begin();
     let replica = replica(&api).await;
     apply(&api, &[("production", Some(&sealed(&api, "production", "kl-test-first", 1000)))]);
     settle(&api, &replica).await;
@@ -213,7 +223,7 @@ async fn a_new_value_moves_the_pointer_and_the_old_envelope_goes_after_a_grace()
 
 #[tokio::test]
 async fn a_manifest_applied_again_rolls_nothing_back_with_or_without_its_blob() {
-    let api = ApiServer::default();
+    let api = ApiServer::begin();
     let replica = replica(&api).await;
     let first = sealed(&api, "production", "kl-test-first", 1000);
     apply(&api, &[("production", Some(&first))]);
@@ -233,7 +243,7 @@ async fn a_manifest_applied_again_rolls_nothing_back_with_or_without_its_blob() 
 
 #[tokio::test]
 async fn two_replicas_that_look_at_once_agree_on_one_version_and_one_envelope() {
-    let api = ApiServer::default();
+    let api = ApiServer::begin();
     let (one, other) = (replica(&api).await, replica(&api).await);
     apply(&api, &[]);
     settle(&api, &one).await;
@@ -252,7 +262,7 @@ async fn two_replicas_that_look_at_once_agree_on_one_version_and_one_envelope() 
 
 #[tokio::test]
 async fn a_replica_that_saw_an_older_secret_changes_nothing() {
-    let api = ApiServer::default();
+    let api = ApiServer::begin();
     let (one, late) = (replica(&api).await, replica(&api).await);
     apply(&api, &[]);
     settle(&api, &one).await;
@@ -266,7 +276,7 @@ async fn a_replica_that_saw_an_older_secret_changes_nothing() {
 
 #[tokio::test]
 async fn a_value_that_rested_when_the_process_ended_becomes_live_under_the_same_version() {
-    let api = ApiServer::default();
+    let api = ApiServer::begin();
     let replica = replica(&api).await;
     apply(&api, &[]);
     settle(&api, &replica).await;
@@ -282,14 +292,14 @@ async fn a_value_that_rested_when_the_process_ended_becomes_live_under_the_same_
 
 #[tokio::test]
 async fn an_environment_taken_out_of_the_specification_loses_its_value() {
-    let api = ApiServer::default();
+    let api = ApiServer::begin();
     let replica = replica(&api).await;
     let blob = sealed(&api, "production", "kl-test-first", 0);
     apply(&api, &[("production", Some(&blob)), ("staging", None)]);
     settle(&api, &replica).await;
     apply(&api, &[("staging", None)]);
     settle(&api, &replica).await;
-    tokio::time::sleep(Duration::from_millis(10)).await;
+    cleared(&replica).await;
     assert_eq!((resting(&replica).await, live_value(&api, &replica, "production").await), (0, None));
     assert_eq!(reason(&api, "Ready").0, "NoValue");
     apply(&api, &[("production", Some(&blob))]);
@@ -299,7 +309,7 @@ async fn an_environment_taken_out_of_the_specification_loses_its_value() {
 
 #[tokio::test]
 async fn a_blob_for_another_place_is_refused_by_the_field_s_name_and_the_live_value_stays() {
-    let api = ApiServer::default();
+    let api = ApiServer::begin();
     let replica = replica(&api).await;
     apply(&api, &[("production", Some(&sealed(&api, "production", "kl-test-first", 1000)))]);
     settle(&api, &replica).await;
@@ -316,7 +326,7 @@ async fn a_blob_for_another_place_is_refused_by_the_field_s_name_and_the_live_va
 
 #[tokio::test]
 async fn without_its_kms_key_nothing_comes_in_and_with_it_again_it_does() {
-    let api = ApiServer::default();
+    let api = ApiServer::begin();
     let replica = replica(&api).await;
     apply(&api, &[("production", Some(&sealed(&api, "production", "kl-test-first", 0)))]);
     let kek = format!("{SYSTEM}/secrets/keylend-local-kek");
@@ -332,7 +342,7 @@ async fn without_its_kms_key_nothing_comes_in_and_with_it_again_it_does() {
 
 #[tokio::test]
 async fn a_deleted_secret_goes_after_its_envelopes_and_not_before() {
-    let api = ApiServer::default();
+    let api = ApiServer::begin();
     let replica = replica(&api).await;
     apply(&api, &[("production", Some(&sealed(&api, "production", "kl-test-first", 0)))]);
     settle(&api, &replica).await;
@@ -349,7 +359,7 @@ async fn a_deleted_secret_goes_after_its_envelopes_and_not_before() {
 
 #[tokio::test]
 async fn a_sweep_removes_the_envelopes_of_a_secret_that_is_gone_and_no_live_one() {
-    let api = ApiServer::default();
+    let api = ApiServer::begin();
     let replica = replica(&api).await;
     apply(&api, &[("production", Some(&sealed(&api, "production", "kl-test-first", 0)))]);
     settle(&api, &replica).await;
@@ -363,7 +373,7 @@ async fn a_sweep_removes_the_envelopes_of_a_secret_that_is_gone_and_no_live_one(
 
 #[tokio::test]
 async fn a_linked_secret_reads_its_share_and_pins_it() {
-    let api = ApiServer::default();
+    let api = ApiServer::begin();
     let replica = replica(&api).await;
     let share = "/apis/keylend.dev/v1alpha1/namespaces/owner/secretshares/partner";
     api.set(

@@ -1,8 +1,8 @@
 //! The local key provider: whom a key opens for, how long a reading serves, and when no key is made.
 
-use keylend_api_server::ApiServer;
 use std::time::Duration;
 
+use keylend_api_server::ApiServer;
 use serde_json::json;
 
 use super::*;
@@ -24,7 +24,7 @@ fn reads(api: &ApiServer) -> usize {
 
 #[tokio::test]
 async fn a_data_key_comes_back_for_its_own_binding_only() {
-    let api = ApiServer::default();
+    let api = ApiServer::begin();
     let keys = keys(&api).await;
     let key = DataKey::generate().unwrap();
     let wrapped = keys.wrap(&key, &binding()).await.unwrap();
@@ -41,7 +41,7 @@ async fn a_data_key_comes_back_for_its_own_binding_only() {
 
 #[tokio::test]
 async fn a_wrapped_key_altered_at_any_byte_does_not_open() {
-    let api = ApiServer::default();
+    let api = ApiServer::begin();
     let keys = keys(&api).await;
     let wrapped = keys.wrap(&DataKey::generate().unwrap(), &binding()).await.unwrap();
     assert_eq!(wrapped.len(), WRAPPED_BYTES);
@@ -59,7 +59,7 @@ async fn a_wrapped_key_altered_at_any_byte_does_not_open() {
 
 #[tokio::test]
 async fn two_starters_agree_on_one_key() {
-    let api = ApiServer::default();
+    let api = ApiServer::begin();
     let (one, other) = (keys(&api).await, keys(&api).await);
     let key = DataKey::generate().unwrap();
     let wrapped = one.wrap(&key, &binding()).await.unwrap();
@@ -68,7 +68,7 @@ async fn two_starters_agree_on_one_key() {
 
 #[tokio::test]
 async fn no_key_is_made_while_anything_is_sealed_under_a_lost_one() {
-    let api = ApiServer::default();
+    let api = ApiServer::begin();
     let envelope = json!({ "metadata": { "name": "envelope-1" }, "type": ENVELOPE_TYPE });
     api.set("/api/v1/namespaces/keylend-system/secrets/envelope-1", envelope);
     let failed = LocalKeys::load_or_create(&api.client(), &api.client()).await.err();
@@ -78,7 +78,7 @@ async fn no_key_is_made_while_anything_is_sealed_under_a_lost_one() {
 
 #[tokio::test(start_paused = true)]
 async fn a_key_that_was_removed_is_refused_after_a_second_and_works_when_put_back() {
-    let api = ApiServer::default();
+    let api = ApiServer::begin();
     let keys = keys(&api).await;
     let wrapped = keys.wrap(&DataKey::generate().unwrap(), &binding()).await.unwrap();
     let whole = api.unset(KEK_PATH).unwrap();
@@ -103,7 +103,7 @@ async fn a_key_that_was_removed_is_refused_after_a_second_and_works_when_put_bac
 
 #[tokio::test]
 async fn an_entry_under_a_name_that_is_not_its_own_is_no_key() {
-    let api = ApiServer::default();
+    let api = ApiServer::begin();
     let keys = keys(&api).await;
     let mut altered = api.unset(KEK_PATH).unwrap();
     let data = altered["data"].as_object_mut().unwrap();
@@ -118,7 +118,7 @@ async fn an_entry_under_a_name_that_is_not_its_own_is_no_key() {
 
 #[tokio::test(start_paused = true)]
 async fn keys_are_read_once_a_second_while_in_use_and_not_at_all_otherwise() {
-    let api = ApiServer::default();
+    let api = ApiServer::begin();
     let keys = keys(&api).await;
     let before = reads(&api);
     for (after, reads_by_then) in [(0, 1), (999, 1), (1, 2), (600_000, 3)] {
@@ -131,7 +131,7 @@ async fn keys_are_read_once_a_second_while_in_use_and_not_at_all_otherwise() {
 
 #[tokio::test(start_paused = true)]
 async fn those_who_wait_share_one_failure_and_the_next_asks_again() {
-    let api = ApiServer::default();
+    let api = ApiServer::begin();
     let keys = keys(&api).await;
     let before = reads(&api);
     api.fail("GET", 500);

@@ -56,7 +56,7 @@ impl Operator {
         scenario.share.as_mut().unwrap().spec.expires_at = None;
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let directory = std::env::temp_dir().join(format!("keylend-resolve-{}-{number}", std::process::id()));
-        let api = ApiServer::default();
+        let api = ApiServer::begin();
         api.set(SHARE, stored(scenario.share.as_ref()));
         api.set(SECRET, stored(scenario.secret.as_ref()));
         let world = watched(&scenario).synced().await.unwrap();
@@ -174,16 +174,26 @@ pub(super) fn envelope(version: u64) -> String {
     format!("{ENVELOPES}/{}", binding(version).envelope_name())
 }
 
-/// Lets a share have fields that we do not know, as a later version's definition would, or takes that back.
-pub(super) async fn define_more(api: &ApiServer, more: bool) {
-    let path = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/x-kubernetes-preserve-unknown-fields";
-    let change = json!([{"op": if more { "add" } else { "remove" }, "path": path, "value": true}]);
-    let change = Patch::Json::<()>(serde_json::from_value(change).unwrap());
+/// Lets a share have fields that we do not know, as a later version's definition would.
+pub(super) async fn keep_unknown_fields(api: &ApiServer) {
+    define(api, &json!([{"op": "add", "path": KEPT, "value": true}])).await;
+}
+
+/// Takes that back.
+pub(super) async fn prune_unknown_fields(api: &ApiServer) {
+    define(api, &json!([{"op": "remove", "path": KEPT}])).await;
+}
+
+const KEPT: &str =
+    "/spec/versions/0/schema/openAPIV3Schema/properties/spec/x-kubernetes-preserve-unknown-fields";
+
+async fn define(api: &ApiServer, change: &Value) {
+    let change = Patch::Json::<()>(serde_json::from_value(change.clone()).unwrap());
     let definitions = Api::<CustomResourceDefinition>::all(api.client());
     definitions.patch("secretshares.keylend.dev", &PatchParams::default(), &change).await.unwrap();
 }
 
-/// Waits until `true`, and not for ever.
+/// Waits until `condition` holds, and not for ever.
 pub(super) async fn until(condition: impl Fn() -> bool) {
     for _ in 0..500 {
         if condition() {
