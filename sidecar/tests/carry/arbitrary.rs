@@ -35,13 +35,15 @@ const CLOSE: u8 = 2;
 /// At the beginning of the app's bytes: the operator refuses.
 const REFUSED: u8 = 3;
 /// Bytes that stand for the credential in the upstream's, each in another spelling.
-const SPELT: [(u8, fn() -> Spelling); 6] = [
+const SPELT: [(u8, fn() -> Spelling); 8] = [
     (NAME, || each(|byte| char::from(byte).into())),
     (4, || base64(0)),
     (5, || base64(1)),
     (6, || base64(2)),
     (7, || each(|byte| format!("{byte:02x}"))),
     (8, || each(|byte| format!("%{byte:02X}"))),
+    (11, || each(|byte| format!("\\u{byte:04x}"))),
+    (12, || each(|byte| format!("&#{byte};"))),
 ];
 /// Neither side has more to say.
 const QUIET: Duration = Duration::from_millis(10);
@@ -61,8 +63,8 @@ struct Stage {
 
 static STAGE: LazyLock<Mutex<Stage>> = LazyLock::new(|| Mutex::new(Stage::new()));
 
-/// Each request upstream is well-formed, is on a row of its own, and carries the credential exactly once; the app sees
-/// it in no spelling.
+/// Each request upstream is well-formed, is the one that the operator noted when it granted it, and carries the credential
+/// exactly once; none follows a body on its connection; the app sees the credential in no spelling.
 pub fn calls_are_sent_once_and_show_nothing(bytes: &[u8]) {
     if bytes.len() > MOST {
         return;
@@ -189,7 +191,11 @@ fn are_on_rows_of_their_own(seen: &[Seen], rows: Vec<Ask>) -> usize {
     let calls: HashSet<_> = rows.values().map(|row| row.call.0).collect();
     assert_eq!((rows.len(), calls.len()), (noted, noted), "two rows of one name");
     let mut count = 0;
-    for head in seen.iter().flat_map(|seen| requests(&seen.received)) {
+    let connections: Vec<_> = seen.iter().map(|seen| requests(&seen.received)).collect();
+    let mut followed =
+        connections.iter().filter_map(|heads| heads.split_last()).flat_map(|(_, before)| before);
+    assert!(followed.all(|head| !head.has_body()), "a request came after a body");
+    for head in connections.iter().flatten() {
         let credentials: Vec<_> = head.fields().all("authorization").collect();
         assert_eq!(credentials, [format!("Bearer {VALUE}").as_bytes()]);
         let trace = std::str::from_utf8(head.fields().all("traceparent").next().unwrap()).unwrap();
@@ -238,6 +244,7 @@ mod tests {
             (b"POST /r/ HTTP/1.1\r\nHost: \x01\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n\0HTTP/1.1 200 \x01\r\nTransfer-Encoding: chunked\r\n\r\n18\r\n\x01\r\n0\r\nX: \x01\r\n\r\n", 1),
             (b"POST /r/ HTTP/1.1\r\nHost: \x01\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\nabc\0HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 24\r\n\r\n\x01", 1),
             (b"GET /r/ HTTP/1.1\r\nHost: \x01\r\n\r\n\0", 1),
+            (b"GET /r/ HTTP/1.1\r\nHost: \x01\r\nContent-Length: 4\r\n\r\nGET GET /r/ HTTP/1.1\r\nHost: \x01\r\n\r\n\0HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n\x0b", 2),
             (b"GET /r/ HTTP/1.1\r\nHost: \x01\r\n\r\n\0\x02", 1),
             (b"\r\n\0\x01", 0),
             (b"\x03GET /r/ HTTP/1.1\r\nHost: \x01\r\n\r\n\0HTTP/1.1 200 OK\r\nContent-Length: 24\r\n\r\n\x01", 0),
