@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf};
 
 use serde_json::Value;
 
-use crate::{Container, Kubectl, Pod, app, container::signal, eventually, node};
+use crate::{Container, Cut, Kubectl, Pod, app, container::signal, eventually, node};
 
 /// The pods of the two replicas.
 pub const REPLICAS: [&str; 2] = ["keylend-operator-0", "keylend-operator-1"];
@@ -27,6 +27,36 @@ pub fn pods() -> Vec<Pod> {
     let replicas = kubectl().pods("app.kubernetes.io/name=keylend");
     assert_eq!(replicas.len(), REPLICAS.len(), "{replicas:?}");
     replicas
+}
+
+/// The replica that the sidecar of `pod` was connected to last.
+///
+/// # Panics
+/// When it was connected to none that runs.
+#[track_caller]
+#[must_use]
+#[expect(clippy::panic, reason = "a test of a replica cannot go on without it")]
+pub fn replica_of(pod: &Pod) -> Pod {
+    let log = ["logs", &pod.name, "--container", "keylend-sidecar"];
+    let log = Kubectl::admin(&pod.namespace).run(&log).expect_ok();
+    let connected = log.lines().rfind(|line| line.contains("connected to the operator")).unwrap_or_default();
+    let found = pods().into_iter().find(|replica| connected.contains(&format!("\"{}:", replica.address)));
+    found.unwrap_or_else(|| panic!("{} is connected to no replica: {log}", pod.name))
+}
+
+/// Has the sidecar of `pod` ask the other replica from now on: it cannot reach its own for a moment.
+///
+/// # Panics
+/// When it does not within a minute.
+#[track_caller]
+pub fn ask_the_other(pod: &Pod) {
+    let left = replica_of(pod);
+    let _cut = Cut::between(&pod.container("app"), &[left.address]);
+    eventually(|| {
+        // A sidecar doubts a silent replica once it has asked it something.
+        let call = pod.app().call("/stripe/ok");
+        if replica_of(pod).name == left.name { Err(format!("{call:?}")) } else { Ok(()) }
+    });
 }
 
 /// What Prometheus reads of a replica.

@@ -7,7 +7,7 @@ mod stopping;
 use std::time::Duration;
 
 use keylend_e2e::{Cut, Pod, Stage, condition, operator, wait::now};
-use stopping::{LONGEST_STOP, NO_ANSWER, Story, api_server, delete, expire, replica_of, revoke};
+use stopping::{LONGEST_STOP, NO_ANSWER, Story, api_server, delete, expire, revoke};
 
 const VALUE: &str = "kl-test-57d3e0c1a9f4b268";
 /// Longer than any connection waits in the sidecar for its next call.
@@ -44,8 +44,9 @@ fn after_its_end_nothing_begins_under_a_share_and_once_that_shows_nothing_leaves
 #[test]
 fn a_replica_that_is_cut_off_from_the_api_server_hinders_no_stop() {
     let stage = Stage::set("stop-api", VALUE);
-    let hindrance =
-        |callers: &[Pod]| Cut::between(&replica_of(&callers[0]).container("operator"), &api_server());
+    let hindrance = |callers: &[Pod]| {
+        Cut::between(&operator::replica_of(&callers[0]).container("operator"), &api_server())
+    };
     let story = Story::of(&stage, hindrance, delete, A_WHILE);
     story.was_hindered(1);
     story.holds(&["share_revoked", "secret_unknown"]);
@@ -88,7 +89,7 @@ fn sidecars_that_are_cut_off_from_the_operator_hinder_no_stop() {
 #[test]
 fn a_replica_that_stands_still_hinders_no_stop_and_grants_nothing_when_it_goes_on() {
     let stage = Stage::set("stop-pause", VALUE);
-    let pause = |callers: &[Pod]| replica_of(&callers[0]).container("operator").pause();
+    let pause = |callers: &[Pod]| operator::replica_of(&callers[0]).container("operator").pause();
     let story = Story::of(&stage, pause, delete, A_WHILE);
     story.was_hindered(1);
     story.holds(&["share_revoked", "secret_unknown"]);

@@ -4,7 +4,7 @@
 use std::{collections::HashSet, thread::JoinHandle, time::Duration};
 
 use jiff::Timestamp;
-use keylend_e2e::{Call, Capture, Event, Kubectl, Load, Pod, Stage, eventually, operator, wait::now};
+use keylend_e2e::{Call, Capture, Event, Kubectl, Load, Pod, Stage, eventually, wait::now};
 use serde_json::{Value, json};
 
 /// How long a stop may take, from the command to its return.
@@ -203,16 +203,6 @@ impl Story {
         assert!(before.len() >= 200, "the capture saw {} packets", before.len());
         assert!(after.is_empty(), "sent after {}: {after:?}", self.stopped.returned);
     }
-}
-
-/// The replica that the sidecar of `pod` was connected to last.
-pub fn replica_of(pod: &Pod) -> Pod {
-    let log = ["logs", &pod.name, "--container", "keylend-sidecar"];
-    let log = Kubectl::admin(&pod.namespace).run(&log).expect_ok();
-    let connected = log.lines().rfind(|line| line.contains("connected to the operator")).unwrap_or_default();
-    let found =
-        operator::pods().into_iter().find(|replica| connected.contains(&format!("\"{}:", replica.address)));
-    found.unwrap_or_else(|| panic!("{} is connected to no replica: {log}", pod.name))
 }
 
 /// Where pods find the API server.
