@@ -1,10 +1,10 @@
 //! The operator's replicas: their processes, their volumes, and what stands in their audit logs.
 
-use std::{fs, path::PathBuf};
+use std::{collections::HashSet, fs, path::PathBuf};
 
 use serde_json::Value;
 
-use crate::{Container, Cut, Kubectl, Pod, app, container::signal, eventually, node};
+use crate::{Call, Container, Cut, Kubectl, Pod, app, container::signal, eventually, node};
 
 /// The pods of the two replicas.
 pub const REPLICAS: [&str; 2] = ["keylend-operator-0", "keylend-operator-1"];
@@ -127,16 +127,34 @@ pub fn wait_until_ready() {
 /// When a log cannot be read, or a line of it is no row.
 #[track_caller]
 #[must_use]
-#[expect(clippy::expect_used, reason = "a test of the log cannot go on without it")]
 pub fn audit_rows() -> Vec<Value> {
-    let mut rows = Vec::new();
+    REPLICAS.into_iter().flat_map(rows_of).collect()
+}
+
+/// Shows, by their logs, that each replica granted some of `calls`.
+///
+/// # Panics
+/// When one did not.
+#[track_caller]
+pub fn both_granted<'a>(calls: impl IntoIterator<Item = &'a Call>) {
+    let traces: HashSet<&str> = calls.into_iter().map(|call| call.trace_id.as_str()).collect();
+    let granted = |row: &Value| {
+        row["kind"] == "intent" && row["trace_id"].as_str().is_some_and(|trace| traces.contains(trace))
+    };
     for replica in REPLICAS {
-        let segments = fs::read_dir(volume(replica).join("audit")).expect("a replica has an audit log");
-        for segment in segments {
-            let text = fs::read_to_string(segment.expect("a segment").path()).expect("a segment is text");
-            let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
-            rows.extend(whole.map(|line| serde_json::from_str::<Value>(line).expect("a row is JSON")));
-        }
+        assert!(rows_of(replica).iter().any(granted), "{replica} granted none of the calls");
+    }
+}
+
+#[track_caller]
+#[expect(clippy::expect_used, reason = "a test of the log cannot go on without it")]
+fn rows_of(replica: &str) -> Vec<Value> {
+    let mut rows = Vec::new();
+    let segments = fs::read_dir(volume(replica).join("audit")).expect("a replica has an audit log");
+    for segment in segments {
+        let text = fs::read_to_string(segment.expect("a segment").path()).expect("a segment is text");
+        let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+        rows.extend(whole.map(|line| serde_json::from_str::<Value>(line).expect("a row is JSON")));
     }
     rows
 }

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::{App, Kubectl, Pod, Upstream, eventually, wait};
+use crate::{App, Kubectl, Pod, Upstream, eventually, operator, wait};
 
 /// The owner's, recipient's and upstream's namespaces of one test.
 pub struct Stage {
@@ -170,6 +170,22 @@ impl Stage {
         assert_eq!(pods.len(), count, "{pods:?}");
         for pod in &pods {
             self.wait_until_injected(&pod.app());
+        }
+        pods
+    }
+
+    /// Like [`Self::scale`]; the first two pods ask different replicas of the operator.
+    ///
+    /// # Panics
+    /// When that does not come about.
+    #[track_caller]
+    #[must_use]
+    pub fn scale_over_both(&self, count: usize) -> Vec<Pod> {
+        let mut pods = self.scale(count);
+        let first = operator::replica_of(&pods[0]).name;
+        match pods.iter().position(|pod| operator::replica_of(pod).name != first) {
+            Some(other) => pods.swap(1, other),
+            None => operator::ask_the_other(&pods[1]),
         }
         pods
     }

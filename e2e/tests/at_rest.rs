@@ -3,7 +3,7 @@
 
 use std::{fs, thread, time::Duration};
 
-use keylend_e2e::{App, Kubectl, Needle, Stage, Undo, condition, node, operator};
+use keylend_e2e::{App, Call, Kubectl, Needle, Pod, Stage, Undo, condition, node, operator};
 use serde_json::{Value, json};
 
 const VALUE: &str = "kl-test-70be5c19d3f8a246";
@@ -126,8 +126,8 @@ fn a_blob_opens_in_its_own_place_only() {
 #[test]
 fn without_its_key_nothing_is_lent_and_with_it_again_all_is() {
     let stage = Stage::set("kek", VALUE);
-    let app = stage.app();
-    stage.wait_until_injected(&app);
+    // Each replica reads the key for itself.
+    let apps: Vec<App> = stage.scale_over_both(2).iter().map(Pod::app).collect();
     let system = operator::kubectl();
     let kek = system.json("secret", KEK);
     let ids = kek["data"].as_object().unwrap().keys().filter(|key| *key != "primary");
@@ -145,9 +145,11 @@ fn without_its_key_nothing_is_lent_and_with_it_again_all_is() {
     patch(all(|_| Value::Null)).expect_ok();
     thread::sleep(SWITCH);
     let before = stage.upstream().hits().len();
-    let calls = app.run(&json!({"url": "/stripe/ok", "count": 20, "concurrency": 4}));
+    let wish = json!({"url": "/stripe/ok", "count": 20, "concurrency": 4});
     let sealed = |status, refusal: &str| status == 503 && refusal == "key_sealed";
-    assert!(calls.iter().all(|call| sealed(call.status, &call.refusal)), "{calls:?}");
+    for calls in apps.iter().map(|app| app.run(&wish)) {
+        assert!(calls.iter().all(|call| sealed(call.status, &call.refusal)), "{calls:?}");
+    }
     assert_eq!(stage.upstream().hits().len(), before);
     let put = ["keylend", "put", "stripe-api-key", "--environment", "production", "--timeout", "10"];
     stage
@@ -157,5 +159,7 @@ fn without_its_key_nothing_is_lent_and_with_it_again_all_is() {
 
     drop(put_back);
     thread::sleep(SWITCH);
-    assert_eq!(app.call("/stripe/ok").status, 200);
+    let calls: Vec<Call> = apps.iter().map(|app| app.call("/stripe/ok")).collect();
+    assert!(calls.iter().all(|call| call.status == 200), "{calls:?}");
+    operator::both_granted(&calls);
 }

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use keylend_e2e::{Call, Load, Stage, Upstream, eventually, wait::now};
+use keylend_e2e::{Call, Load, Stage, Upstream, eventually, operator, wait::now};
 use serde_json::{Value, json};
 
 const PUTS: usize = 100;
@@ -19,7 +19,7 @@ struct Put {
 #[test]
 fn a_call_after_a_put_carries_its_value_and_none_fails_and_nothing_rolls_it_back() {
     let stage = Stage::set("put", &value(0));
-    let pods = stage.scale(2);
+    let pods = stage.scale_over_both(2);
     let (steady, next) = (pods[0].app(), pods[1].app());
     let originals = originals(&stage);
     let steady =
@@ -42,6 +42,7 @@ fn a_call_after_a_put_carries_its_value_and_none_fails_and_nothing_rolls_it_back
     assert!(under_load.len() > 10 * PUTS, "there was load: {} calls", under_load.len());
     let last_put = puts.last().unwrap().issued;
     assert!(under_load.iter().any(|call| call.start > last_put), "there was load until the last put");
+    operator::both_granted(calls.iter().chain(&under_load));
     let carried = carried(&stage.upstream());
     for call in calls.iter().chain(&under_load) {
         carries_what_was_live(call, &carried, &puts);

@@ -1,10 +1,10 @@
-//! One stop under load: three pods with 100 calls at once and a stream each way, a fourth whose connection only waits,
-//! and a packet capture beside the upstream.
+//! One stop under load: three pods, which ask both replicas, with 100 calls at once and a stream each way, a fourth whose
+//! connection only waits, and a packet capture beside the upstream.
 
 use std::{collections::HashSet, thread::JoinHandle, time::Duration};
 
 use jiff::Timestamp;
-use keylend_e2e::{Call, Capture, Event, Kubectl, Load, Pod, Stage, eventually, wait::now};
+use keylend_e2e::{Call, Capture, Event, Kubectl, Load, Pod, Stage, eventually, operator, wait::now};
 use serde_json::{Value, json};
 
 /// How long a stop may take, from the command to its return.
@@ -91,7 +91,7 @@ impl Story {
         stop: impl FnOnce(&Stage) -> Stopped,
         watched: Duration,
     ) -> Self {
-        let pods = stage.scale(CALLERS + 1);
+        let pods = stage.scale_over_both(CALLERS + 1);
         let (callers, waiting) = pods.split_at(CALLERS);
         let upstream =
             stage.upstream_namespace.pods("app=upstream").pop().expect("the upstream runs").address;
@@ -156,8 +156,10 @@ impl Story {
             .map(|(trace, _)| trace.as_str())
             .collect();
         self.was_under_load();
+        let before = |call: &&Call| call.start < self.undisturbed_until;
+        operator::both_granted(self.calls.iter().flatten().filter(before));
         for calls in &self.calls {
-            let before = calls.iter().filter(|call| call.start < self.undisturbed_until);
+            let before = calls.iter().filter(before);
             let before = before.filter(|call| injected.contains(call.trace_id.as_str())).count();
             assert!(before >= ENOUGH / 2, "only {before} calls of a pod were injected before");
             let later: Vec<&Call> = calls.iter().filter(|call| call.start > self.stopped.accepted).collect();
