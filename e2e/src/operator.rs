@@ -4,7 +4,7 @@ use std::{collections::HashSet, fs, path::PathBuf};
 
 use serde_json::Value;
 
-use crate::{Call, Container, Cut, Kubectl, Pod, app, container::signal, eventually, node};
+use crate::{Call, Container, Cut, Kubectl, Pod, Undo, app, container::signal, eventually, node};
 
 /// The pods of the two replicas.
 pub const REPLICAS: [&str; 2] = ["keylend-operator-0", "keylend-operator-1"];
@@ -110,6 +110,26 @@ pub fn kill_all() {
         });
     }
     wait_until_ready();
+}
+
+/// Runs the first `count` replicas alone, until the answer is dropped; then both again, ready.
+///
+/// # Panics
+/// When the others do not go.
+#[track_caller]
+pub fn reduced_to(count: usize) -> Undo<impl FnMut()> {
+    let scale = |count: usize| {
+        kubectl().run(&["scale", "statefulset", "keylend-operator", &format!("--replicas={count}")])
+    };
+    let put_back = Undo::by(move || {
+        let _ = scale(REPLICAS.len());
+        let _ = kubectl().run(&["rollout", "status", "statefulset/keylend-operator", "--timeout=60s"]);
+    });
+    scale(count).expect_ok();
+    for gone in &REPLICAS[count..] {
+        kubectl().run(&["wait", "pod", gone, "--for=delete", "--timeout=60s"]).expect_ok();
+    }
+    put_back
 }
 
 /// Waits until every replica is ready.

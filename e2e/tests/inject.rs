@@ -6,6 +6,8 @@ use keylend_e2e::{App, Kubectl, Stage, eventually, operator, pod, within};
 use serde_json::{Value, json};
 
 const VALUE: &str = "kl-test-1d6a90e5c2b7f384";
+/// How long the operator is waited for, in nanoseconds; the app's own part is within.
+const LONGEST_WAIT: i64 = 2_200_000_000;
 const CALLS: [&str; 5] = ["call", "--brief", "--expect=200", "--retry-for=30s", "/stripe/ok"];
 
 #[test]
@@ -100,8 +102,12 @@ fn without_the_operator_only_pods_that_ask_wait_and_they_recover_by_themselves()
     let stage = Stage::set("down", VALUE);
     let app = stage.app();
     stage.wait_until_injected(&app);
-    let operator = Operator::down();
-    assert_eq!(app.call("/stripe/ok").refusal, "operator_unreachable");
+    let sidecar = || stage.recipient.pods("app=checkout")[0].container("keylend-sidecar").pid;
+    let before = sidecar();
+    let absence = operator::reduced_to(0);
+    let call = app.call("/stripe/ok");
+    assert_eq!(call.refusal, "operator_unreachable");
+    assert!(call.end - call.start < LONGEST_WAIT, "refused after {} ns", call.end - call.start);
 
     let asking = pod::asking("asking", "checkout", &CALLS);
     stage.recipient.apply(&asking.to_string()).expect_refused("inject.keylend.dev");
@@ -116,8 +122,9 @@ fn without_the_operator_only_pods_that_ask_wait_and_they_recover_by_themselves()
         if events.contains("inject.keylend.dev") { Ok(()) } else { Err(events) }
     });
 
-    drop(operator);
+    drop(absence);
     stage.wait_until_injected(&app);
+    assert_eq!(sidecar(), before, "the sidecar lived on");
     within(Duration::from_mins(1), || {
         let late = stage.recipient.json("deployment", "late");
         if late["status"]["readyReplicas"] == 1 { Ok(()) } else { Err(late["status"].to_string()) }
@@ -127,29 +134,4 @@ fn without_the_operator_only_pods_that_ask_wait_and_they_recover_by_themselves()
 
 fn names(list: &Value) -> Vec<&str> {
     list.as_array().into_iter().flatten().filter_map(|one| one["name"].as_str()).collect()
-}
-
-/// The operator's absence; over when dropped.
-struct Operator(Kubectl);
-
-impl Operator {
-    fn down() -> Self {
-        let operator = Self(operator::kubectl());
-        operator.scale("0");
-        let gone =
-            ["wait", "pod", "--selector=app.kubernetes.io/name=keylend", "--for=delete", "--timeout=60s"];
-        operator.0.run(&gone).expect_ok();
-        operator
-    }
-
-    fn scale(&self, replicas: &str) {
-        let _ = self.0.run(&["scale", "statefulset", "keylend-operator", "--replicas", replicas]);
-    }
-}
-
-impl Drop for Operator {
-    fn drop(&mut self) {
-        self.scale("2");
-        let _ = self.0.run(&["rollout", "status", "statefulset/keylend-operator", "--timeout=60s"]);
-    }
 }
