@@ -1,6 +1,6 @@
 //! Promise 1, never seen: the upstream gets the value, and it is nowhere else. A canary shows that each scan finds.
 
-use std::thread;
+use std::{io::ErrorKind, net::TcpStream, thread};
 
 use keylend_e2e::{App, Call, Kubectl, Needle, Pod, Stage, app, eventually, node, operator, pod};
 use serde_json::json;
@@ -44,6 +44,7 @@ fn the_value_is_nowhere_in_the_cluster_and_not_in_memory_after_the_last_call() {
     let app = stage.app();
     stage.wait_until_injected(&app);
     let (needle, canary) = (Needle::new(VALUE), Needle::new(CANARY));
+    heard_inside_its_pod_only(&stage);
     not_in_the_sidecars_or_operators_memory(&stage, &app, &needle);
     not_in_the_apps_environment_files_and_memory(&app, &needle, &canary);
     plant(&stage, &canary);
@@ -128,6 +129,14 @@ fn every_call_echoed(stage: &Stage) {
     for hit in echoes {
         assert!(hit["authorization"]["expected"] == true && hit["echoed"].as_u64() > Some(0), "{hit}");
     }
+}
+
+/// Who could call the sidecar from elsewhere would use the value as this pod.
+fn heard_inside_its_pod_only(stage: &Stage) {
+    let address = stage.pod_address("app=checkout");
+    assert!(TcpStream::connect(format!("{address}:8080")).is_ok(), "the app's own listener is reached");
+    let refused = TcpStream::connect(format!("{address}:7180")).map_err(|error| error.kind());
+    assert_eq!(refused.err(), Some(ErrorKind::ConnectionRefused), "the sidecar's is not");
 }
 
 fn not_in_the_sidecars_or_operators_memory(stage: &Stage, app: &App, needle: &Needle) {
