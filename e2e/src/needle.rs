@@ -3,6 +3,7 @@
 //! A scan names the places in which it found the value. One that read nothing panics, because it would prove nothing.
 
 use std::{
+    collections::HashSet,
     io::Write,
     path::Path,
     process::{Command, Stdio},
@@ -34,8 +35,10 @@ struct Hit {
 }
 
 #[derive(Deserialize)]
-struct Spelling {
+struct Spelt {
     spelling: String,
+    /// What is looked for, in base64.
+    seen: String,
     body_only: bool,
 }
 
@@ -65,11 +68,25 @@ impl Needle {
     /// When the peers are not on the path.
     #[track_caller]
     #[must_use]
-    #[expect(clippy::expect_used, reason = "a test without its peers cannot go on")]
     pub fn spellings(&self) -> Vec<String> {
-        let printed = peers(&["spell"], &self.base64, b"");
-        let all: Vec<Spelling> = serde_json::from_slice(&printed).expect("spellings are JSON");
-        all.into_iter().filter(|one| !one.body_only).map(|one| one.spelling).collect()
+        self.all_spellings().into_iter().filter(|one| !one.body_only).map(|one| one.spelling).collect()
+    }
+
+    /// Whether no two spellings of the value are the same bytes, as those of plain letters and digits are.
+    ///
+    /// # Panics
+    /// When the peers are not on the path.
+    #[track_caller]
+    #[must_use]
+    pub fn looks_different_in_each_spelling(&self) -> bool {
+        let all = self.all_spellings();
+        all.iter().map(|one| &one.seen).collect::<HashSet<_>>().len() == all.len()
+    }
+
+    #[track_caller]
+    #[expect(clippy::expect_used, reason = "a test without its peers cannot go on")]
+    fn all_spellings(&self) -> Vec<Spelt> {
+        serde_json::from_slice(&peers(&["spell"], &self.base64, b"")).expect("spellings are JSON")
     }
 
     /// Where it is in `bytes`.

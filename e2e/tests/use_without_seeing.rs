@@ -3,26 +3,29 @@
 use std::{io::ErrorKind, net::TcpStream, thread};
 
 use keylend_e2e::{App, Call, Kubectl, Needle, Pod, Stage, app, eventually, node, operator, pod};
-use serde_json::json;
+use serde_json::{Value, json};
 
 const VALUE: &str = "kl-test-4f1c9a7be2d05836";
+/// What every way of escaping changes, in base64 too.
+const SPECIAL: &str = r#"kl-test-/+"<x>&'\4%41?~>9a"#;
 const CANARY: &str = "kl-test-canary-71b0e94c";
 const NOWHERE: [String; 0] = [];
 
 #[test]
 fn the_upstream_receives_the_value_and_the_app_gets_it_back_in_no_spelling_however_it_is_cut() {
-    let stage = Stage::set("use", VALUE);
+    let stage = Stage::set("use", SPECIAL);
     let app = stage.app();
     stage.wait_until_injected(&app);
+    let needle = Needle::new(SPECIAL);
+    assert!(needle.looks_different_in_each_spelling());
     received_by_the_upstream(&stage, &app);
-    what_the_app_sends_itself_comes_back(&app);
+    what_the_app_sends_itself_comes_back(&app, &needle);
 
-    let needle = Needle::new(VALUE);
     let spellings = needle.spellings().join(",");
     let everywhere = format!("in=headers,body,trailers,reason&enc={spellings}");
     let few = "in=headers,body,trailers,reason&enc=raw,base64-std-1";
     let whole = app_gets(&app, &[format!("{everywhere}&by=hand")]);
-    assert!(whole[0].body.starts_with(&format!("raw: {}\n", "*".repeat(VALUE.len()))), "{:?}", whole[0]);
+    assert!(whole[0].body.starts_with(&format!("raw: {}\n", "*".repeat(SPECIAL.len()))), "{:?}", whole[0]);
     assert!(
         whole[0].trailers.to_string().contains("***") && whole[0].reason.contains("***"),
         "{:?}",
@@ -32,7 +35,10 @@ fn the_upstream_receives_the_value_and_the_app_gets_it_back_in_no_spelling_howev
     let mut queries = vec![format!("{everywhere}&length=known"), format!("enc={spellings}&split=5")];
     queries.extend([1, 2, 3, 7, 64].map(|size| format!("{everywhere}&by=hand&split={size}")));
     // Two pieces, parted at each byte of the answer as it is on the wire, the head included.
-    queries.extend((1..answer_length(&app, few)).map(|at| format!("{few}&by=hand&at={at}")));
+    queries.extend((1..answer_length(&app, few)).map(|at| format!("{few}&by=hand&at={at}&pause=2ms")));
+    let body = format!("in=body&enc={spellings}");
+    let some = (1..answer_length(&app, &body)).step_by(7);
+    queries.extend(some.map(|at| format!("{body}&by=hand&at={at}&pause=2ms")));
     let replies: Vec<u8> = app_gets(&app, &queries).iter().flat_map(shown).collect();
     assert_eq!(needle.in_bytes(&replies), NOWHERE);
     every_call_echoed(&stage);
@@ -70,24 +76,29 @@ fn the_value_is_nowhere_in_the_cluster_and_not_in_memory_after_the_last_call() {
 
 /// The positive control: without it, seeing nothing would prove nothing.
 fn received_by_the_upstream(stage: &Stage, caller: &App) {
-    let expectation = json!({"authorization": format!("Bearer {VALUE}")});
+    let expectation = json!({"authorization": format!("Bearer {SPECIAL}")});
     app::post(&format!("{}/expect", stage.upstream().control()), &expectation);
     let authorized = caller.call("/stripe/v1/charges");
     assert_eq!(authorized.status, 200, "{authorized:?}");
 }
 
-fn what_the_app_sends_itself_comes_back(app: &App) {
+fn what_the_app_sends_itself_comes_back(app: &App, needle: &Needle) {
     let wish = json!({
         "url": "/stripe/echo", "include_body": true, "include_headers": true, "headers": {"X-Own": CANARY},
     });
     let replies: Vec<u8> = app.run(&wish).iter().flat_map(shown).collect();
     assert_ne!(Needle::new(CANARY).in_bytes(&replies), NOWHERE, "the canary is found");
-    assert_eq!(Needle::new(VALUE).in_bytes(&replies), NOWHERE);
+    assert_eq!(needle.in_bytes(&replies), NOWHERE);
 }
 
-/// All that an app sees of a reply.
+/// All that an app sees of a reply, as it is: JSON would spell it anew.
 fn shown(call: &Call) -> Vec<u8> {
-    format!("{}\n{}\n{}\n{}\n", call.reason, call.headers, call.trailers, call.body).into()
+    let fields = [&call.headers, &call.trailers].into_iter().filter_map(Value::as_object).flatten();
+    let texts = fields.flat_map(|(name, values)| {
+        let values = values.as_array().into_iter().flatten().filter_map(Value::as_str);
+        values.map(move |value| format!("{name}: {value}\r\n"))
+    });
+    format!("{}\r\n{}\r\n{}", call.reason, texts.collect::<String>(), call.body).into()
 }
 
 /// What the app gets for each query, four calls at a time; every one of them is answered in full.
