@@ -8,5 +8,6 @@ mod forged;
 mod policies;
 mod stolen;
 mod stranger;
+mod tokens;
 
 const VALUE: &str = "kl-test-e8421bd6f7035a9c";
