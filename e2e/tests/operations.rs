@@ -1,12 +1,17 @@
-//! What administrators rely on: a rolling restart fails no call, and metrics count what is asked.
+//! What administrators rely on: a rolling restart fails no call, one replica alone does all, and metrics count what is
+//! asked.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use keylend_e2e::{Load, Stage, operator};
 use serde_json::json;
 
 const VALUE: &str = "kl-test-c94b07e2a61d3f58";
 const CALLS: u64 = 20;
+const LONGEST_STOP: Duration = Duration::from_secs(3);
 
 #[test]
 fn a_rolling_restart_of_the_operator_fails_no_call_and_none_arrives_twice() {
@@ -29,6 +34,25 @@ fn a_rolling_restart_of_the_operator_fails_no_call_and_none_arrives_twice() {
     let hits = stage.upstream().hits();
     let traces: HashSet<&str> = hits[before..].iter().filter_map(|hit| hit["trace_id"].as_str()).collect();
     assert_eq!((traces.len(), hits.len() - before), (calls.len(), calls.len()), "each arrived once");
+}
+
+#[test]
+fn one_replica_alone_lends_takes_in_a_value_and_stops() {
+    const NEXT: &str = "kl-test-0b6fd1833c29e7a4";
+    let stage = Stage::set("alone", VALUE);
+    let app = stage.app();
+    stage.wait_until_injected(&app);
+    let _second = operator::reduced_to(1);
+    stage.wait_until_injected(&app);
+    stage.put(NEXT);
+    assert_eq!(app.call("/stripe/ok").status, 200);
+    let carried = stage.upstream().hits().pop().map(|hit| hit["authorization"]["sha256"].clone());
+    assert_eq!(carried, Some(json!(stage.upstream().digest(&format!("Bearer {NEXT}")))));
+    let began = Instant::now();
+    stage.owner.run(&["delete", "secretshare", "partner", "--timeout=20s"]).expect_ok();
+    assert!(began.elapsed() < LONGEST_STOP, "the stop took {:?}", began.elapsed());
+    let call = app.call("/stripe/ok");
+    assert!(["share_revoked", "secret_unknown"].contains(&call.refusal.as_str()), "{call:?}");
 }
 
 #[test]
