@@ -6,7 +6,7 @@ mod stopping;
 
 use std::time::Duration;
 
-use keylend_e2e::{Cut, Pod, Stage, condition, operator, wait::now};
+use keylend_e2e::{Cut, Pod, Stage, condition, container::Paused, operator, wait::now};
 use stopping::{LONGEST_STOP, NO_ANSWER, Story, api_server, delete, expire, revoke};
 
 const VALUE: &str = "kl-test-57d3e0c1a9f4b268";
@@ -44,12 +44,25 @@ fn after_its_end_nothing_begins_under_a_share_and_once_that_shows_nothing_leaves
 #[test]
 fn a_replica_that_is_cut_off_from_the_api_server_hinders_no_stop() {
     let stage = Stage::set("stop-api", VALUE);
-    let hindrance = |callers: &[Pod]| {
-        Cut::between(&operator::replica_of(&callers[0]).container("operator"), &api_server())
-    };
-    let story = Story::of(&stage, hindrance, delete, A_WHILE);
+    let story = Story::of(&stage, cut_off, delete, A_WHILE);
     story.was_hindered(1);
     story.holds(&["share_revoked", "secret_unknown"]);
+}
+
+#[test]
+fn a_replica_that_is_cut_off_from_the_api_server_hinders_no_revocation() {
+    let stage = Stage::set("revoke-api", VALUE);
+    let story = Story::of(&stage, cut_off, revoke, A_WHILE);
+    story.was_hindered(1);
+    story.holds(&["share_revoked"]);
+}
+
+#[test]
+fn a_replica_that_is_cut_off_from_the_api_server_hinders_no_end() {
+    let stage = Stage::set("expire-api", VALUE);
+    let story = Story::of(&stage, cut_off, expire, A_WHILE);
+    story.was_hindered(1);
+    story.holds(&["share_expired"]);
 }
 
 #[test]
@@ -77,11 +90,11 @@ fn while_every_replica_is_cut_off_from_the_api_server_nothing_begins_and_the_del
 #[test]
 fn sidecars_that_are_cut_off_from_the_operator_hinder_no_stop() {
     let stage = Stage::set("stop-line", VALUE);
-    let cut_off = |callers: &[Pod]| -> Vec<Cut> {
+    let without_line = |callers: &[Pod]| -> Vec<Cut> {
         let replicas: Vec<String> = operator::pods().into_iter().map(|replica| replica.address).collect();
         callers.iter().map(|pod| Cut::between(&pod.container("app"), &replicas)).collect()
     };
-    let story = Story::of(&stage, cut_off, delete, A_WHILE);
+    let story = Story::of(&stage, without_line, delete, A_WHILE);
     story.was_hindered(stopping::CALLERS);
     story.holds(&["share_revoked", "secret_unknown"]);
 }
@@ -89,8 +102,25 @@ fn sidecars_that_are_cut_off_from_the_operator_hinder_no_stop() {
 #[test]
 fn a_replica_that_stands_still_hinders_no_stop_and_grants_nothing_when_it_goes_on() {
     let stage = Stage::set("stop-pause", VALUE);
-    let pause = |callers: &[Pod]| operator::replica_of(&callers[0]).container("operator").pause();
     let story = Story::of(&stage, pause, delete, A_WHILE);
     story.was_hindered(1);
     story.holds(&["share_revoked", "secret_unknown"]);
+}
+
+#[test]
+fn a_replica_that_stands_still_hinders_no_end_and_grants_nothing_when_it_goes_on() {
+    let stage = Stage::set("expire-pause", VALUE);
+    let story = Story::of(&stage, pause, expire, A_WHILE);
+    story.was_hindered(1);
+    story.holds(&["share_expired"]);
+}
+
+/// Cuts the replica that the first caller asks off from the API server.
+fn cut_off(callers: &[Pod]) -> Cut {
+    Cut::between(&operator::replica_of(&callers[0]).container("operator"), &api_server())
+}
+
+/// Has the replica that the first caller asks stand still.
+fn pause(callers: &[Pod]) -> Paused {
+    operator::replica_of(&callers[0]).container("operator").pause()
 }
