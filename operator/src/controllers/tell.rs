@@ -139,4 +139,4 @@ fn is_wrong(condition: &Condition) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 use super::*;
 use crate::{
     audit::{AuditLog, tests::Scratch},
+    controllers::tell::tests::events,
     keys::local::LocalKeys,
     sealing::{PUBLISHED_KEY, SealingKeyring},
 };
@@ -54,21 +55,6 @@ async fn later() {
     tokio::time::pause();
     tokio::time::advance(Duration::from_millis(1001)).await;
     tokio::time::resume();
-}
-
-/// The reasons of the events so far, once there are so many.
-async fn events(api: &ApiServer, count: usize) -> Vec<String> {
-    let events = || api.list("/apis/events.k8s.io/v1/namespaces/payments/events");
-    for _ in 0..100 {
-        if events().len() >= count {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    events()
-        .iter()
-        .map(|event| format!("{} {}", event["type"].as_str().unwrap(), event["reason"].as_str().unwrap()))
-        .collect()
 }
 
 /// A blob of `value`, sealed `ago` milliseconds before now.

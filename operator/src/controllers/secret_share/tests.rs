@@ -11,6 +11,7 @@ use crate::{
         AuditLog,
         tests::{Scratch, hung},
     },
+    controllers::tell::tests::events,
     resolve::scenario::{NOW, Scenario},
     revocation::MARGIN,
     world::tests::watched,
@@ -63,21 +64,6 @@ fn context(api: &ApiServer, audit: AuditLog) -> Arc<Context> {
         watched: watched(&Scenario::complete()),
         incarnation: Mutex::default(),
     })
-}
-
-/// The events about shares so far, once there are so many.
-async fn events(api: &ApiServer, count: usize) -> Vec<String> {
-    let events = || api.list("/apis/events.k8s.io/v1/namespaces/payments/events");
-    for _ in 0..500 {
-        if events().len() >= count {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    events()
-        .iter()
-        .map(|event| format!("{} {}", event["type"].as_str().unwrap(), event["reason"].as_str().unwrap()))
-        .collect()
 }
 
 async fn look(api: &ApiServer, context: &Arc<Context>) -> Result<Action, ReconcileError> {

@@ -1,6 +1,25 @@
 //! Which conditions are worth an event: those that newly say that something is wrong.
 
+use std::time::Duration;
+
+use keylend_api_server::ApiServer;
+
 use super::*;
+
+/// The types and reasons of the events in `payments` so far, once there are so many; not for ever.
+pub(crate) async fn events(api: &ApiServer, count: usize) -> Vec<String> {
+    let events = || api.list("/apis/events.k8s.io/v1/namespaces/payments/events");
+    for _ in 0..500 {
+        if events().len() >= count {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    events()
+        .iter()
+        .map(|event| format!("{} {}", event["type"].as_str().unwrap(), event["reason"].as_str().unwrap()))
+        .collect()
+}
 
 fn condition(type_: ConditionType, status: ConditionStatus, reason: Reason, message: &str) -> Condition {
     Condition {
