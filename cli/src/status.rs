@@ -93,16 +93,9 @@ async fn follow(cluster: &Cluster, route: &Route, name: &SecretName, chain: &mut
     let environment = &route.spec.environment;
     let object = format!("secret {}", name.as_str());
     let secrets: Api<Secret> = cluster.api();
-    let secret = match see(&secrets, name.as_str()).await.with_context(|| format!("reading {object}"))? {
-        Seen::There(secret) => secret,
-        Seen::Gone => {
-            chain.push(refusing(object, "there is no such Secret in this namespace"));
-            return Ok(());
-        }
-        Seen::Hidden => {
-            chain.push(hidden(object));
-            return Ok(());
-        }
+    let seen = see(&secrets, name.as_str()).await.with_context(|| format!("reading {object}"))?;
+    let Some(secret) = there(seen, &object, "there is no such Secret in this namespace", chain) else {
+        return Ok(());
     };
     chain.push(link(object.clone(), secret.status.as_ref().map(|status| &status.conditions[..])));
     let shares = secret.spec.link.iter().flat_map(|link| &link.shares);
@@ -111,6 +104,16 @@ async fn follow(cluster: &Cluster, route: &Route, name: &SecretName, chain: &mut
         return Ok(());
     };
     follow_share(cluster, (route, name), &linked.share_ref, chain).await
+}
+
+/// What was seen, if the chain goes on from it; otherwise `object` is its last link.
+fn there<K>(seen: Seen<K>, object: &str, gone: &str, chain: &mut Vec<Link>) -> Option<K> {
+    match seen {
+        Seen::There(found) => return Some(found),
+        Seen::Gone => chain.push(refusing(object.to_owned(), gone)),
+        Seen::Hidden => chain.push(hidden(object.to_owned())),
+    }
+    None
 }
 
 /// A recipient usually may not read the owner's namespace: what cannot be read is hidden, not refused.
@@ -122,17 +125,8 @@ async fn follow_share(
 ) -> Result<()> {
     let object = format!("share {}/{}", reference.namespace, reference.name);
     let shares: Api<SecretShare> = Api::namespaced(cluster.client.clone(), &reference.namespace);
-    let share = match see(&shares, &reference.name).await.with_context(|| format!("reading {object}"))? {
-        Seen::There(share) => share,
-        Seen::Gone => {
-            chain.push(refusing(object, "there is no such SecretShare"));
-            return Ok(());
-        }
-        Seen::Hidden => {
-            chain.push(hidden(object));
-            return Ok(());
-        }
-    };
+    let seen = see(&shares, &reference.name).await.with_context(|| format!("reading {object}"))?;
+    let Some(share) = there(seen, &object, "there is no such SecretShare", chain) else { return Ok(()) };
     let conditions = share.status.as_ref().map(|status| &status.conditions[..]);
     let ready = link(object.clone(), conditions);
     chain.push(match listed::permit(route, name, &share.spec.use_policy) {
