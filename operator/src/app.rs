@@ -2,6 +2,7 @@
 //!
 //! Every replica does everything. Nothing here is allowed to assume that it is alone.
 
+mod clients;
 mod listeners;
 pub mod process;
 
@@ -16,12 +17,12 @@ use std::{
 
 use jiff::SignedDuration;
 use keylend_contract::wire::OPERATOR_SERVER_NAME;
-use kube::{Client, Config as ClientConfig};
+use kube::Client;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tokio_rustls::TlsAcceptor;
 use uuid::Uuid;
 
-use self::process::Signals;
+use self::{clients::clients, process::Signals};
 use crate::{
     admission::{Reviewer, bundle, inject::InjectionSettings},
     audit::{AuditLog, DenialLimits, Settings},
@@ -40,8 +41,6 @@ use crate::{
     world::World,
 };
 
-/// The deciding client gives up after this long: a caller waits two seconds at most.
-const DECIDING_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long open requests may take when the replica ends.
 const DRAIN: Duration = Duration::from_secs(10);
 const WEBHOOK_SERVICE: &str = "keylend-webhook";
@@ -225,19 +224,6 @@ pub async fn client() -> Result<Client, Fault> {
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, Fault> {
     TcpListener::bind(address).await.map_err(|e| Fault::new("opening a listener", e))
-}
-
-/// One client for everything, and one for decisions: that one never retries and gives up early, because a late answer is
-/// a refusal already.
-async fn clients() -> Result<(Client, Client), Fault> {
-    const DOING: &str = "connecting to the API server";
-    let ordinary = ClientConfig::infer().await.map_err(|e| Fault::new(DOING, e))?;
-    let mut deciding = ordinary.clone();
-    deciding.connect_timeout = Some(DECIDING_TIMEOUT);
-    deciding.read_timeout = Some(DECIDING_TIMEOUT);
-    deciding.default_retry = false;
-    let client = |config| Client::try_from(config).map_err(|e| Fault::new(DOING, e));
-    Ok((client(ordinary)?, client(deciding)?))
 }
 
 fn open_audit(config: &Config) -> Result<AuditLog, Fault> {
