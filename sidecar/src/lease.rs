@@ -9,6 +9,7 @@
 use std::{
     collections::HashMap,
     future::{Future, poll_fn},
+    mem,
     pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -24,9 +25,12 @@ use keylend_contract::{
     wire::{Ask, CallId, GRANT_TERM, Granted, OpenCall, RenewAnswer, Verdict},
 };
 use tokio::{
-    sync::watch,
+    sync::{Notify, watch},
     time::{Instant, sleep_until},
 };
+
+/// A grant that took longer than this leaves too little time for a renewal in up to T/2.
+const LATE: Duration = Duration::from_millis(500);
 
 /// The operator's yes to one [`Ask`].
 pub struct Permission {
@@ -40,11 +44,15 @@ pub struct Permission {
 
 /// All open calls of this sidecar. Clones share them.
 #[derive(Clone, Default)]
-pub struct Leases(Arc<Mutex<HashMap<CallId, Entry>>>);
+pub struct Leases {
+    entries: Arc<Mutex<HashMap<CallId, Entry>>>,
+    late: Arc<Notify>,
+}
 
 struct Entry {
     call: OpenCall,
     hold: watch::Sender<Hold>,
+    late: bool,
 }
 
 /// One call's hold. Dropping it ends the call for the renewal loop.
@@ -102,8 +110,21 @@ impl Leases {
         let granted = &permission.granted;
         let (hold, lease) = watch::channel(Hold::of(permission.sent, granted.begin_within_ms));
         let open = OpenCall { ask, basis: granted.basis() };
-        self.entries().insert(call, Entry { call: open, hold });
+        let late = permission.sent.elapsed() > LATE;
+        self.entries().insert(call, Entry { call: open, hold, late });
+        if late {
+            self.late.notify_one();
+        }
         Lease { leases: self.clone(), call, hold: lease, begun: AtomicBool::new(false) }
+    }
+
+    /// The calls that were opened by a grant that came late, once there are any: they cannot wait for the next renewal of
+    /// all. Each is told of once.
+    pub(crate) async fn opened_late(&self) -> Vec<OpenCall> {
+        self.late.notified().await;
+        let mut entries = self.entries();
+        let late = entries.values_mut().filter_map(|entry| mem::take(&mut entry.late).then_some(&entry.call));
+        late.cloned().collect()
     }
 
     /// The calls that want to go on.
@@ -129,7 +150,7 @@ impl Leases {
     }
 
     fn entries(&self) -> MutexGuard<'_, HashMap<CallId, Entry>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Renews the open calls: one message every T/2.
+//! Renews the open calls: one message every T/2, and one out of turn for calls whose grants came late.
 //!
 //! A renewal may be sent again, on another connection: only its answer extends anything, and only from when it was
 //! sent. Whatever goes wrong here renews nothing, and each lease runs out by itself.
@@ -50,11 +50,12 @@ pub(super) async fn keep(operator: &Operator, leases: &Leases) {
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut renewals = JoinSet::new();
     loop {
-        tokio::select! {
-            _ = due.tick() => {}
+        let calls = tokio::select! {
+            _ = due.tick() => leases.open_calls(),
+            late = leases.opened_late() => late,
             Some(_) = renewals.join_next() => continue,
-        }
-        for message in messages(&leases.open_calls()) {
+        };
+        for message in messages(&calls) {
             let (operator, leases) = (operator.clone(), leases.clone());
             renewals.spawn(async move {
                 // An answer later than this is of no use to any of its calls.

@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::{
     scripted_operator::{Heard, Step, encoded},
-    sidecar::{Link, ask, granted, linked, until, yes},
+    sidecar::{self, Link, ask, granted, linked, until, yes},
 };
 
 fn verdicts(verdicts: Vec<Verdict>) -> Vec<u8> {
@@ -66,6 +66,30 @@ async fn all_open_calls_are_renewed_in_one_message() {
     }
     until(|| !operator.heard(RENEW_PATH).is_empty()).await;
     assert!(operator.heard(RENEW_PATH).iter().any(|heard| heard.renew().calls.len() == 20));
+}
+
+#[tokio::test]
+async fn a_call_whose_grant_came_late_is_renewed_before_its_hold_ends() {
+    const LATE: Duration = Duration::from_millis(1_600);
+    let (operator, link) = linked(|heard| match &heard.path[..] {
+        ASK_PATH => Step::AnswerAfter(LATE, sidecar::granting()),
+        _ => Step::Answer(held(heard)),
+    })
+    .await;
+    // At different times between two renewals of all.
+    let calls = (0..4).map(|number| {
+        let link = &link;
+        async move {
+            sleep(GRANT_TERM / 8 * number).await;
+            let permission = link.permission(number.into()).await;
+            let lease = link.leases.open(ask(number.into()), &permission);
+            timeout(GRANT_TERM, lease.lost()).await
+        }
+    });
+    for lost in join_all(calls).await {
+        assert!(lost.is_err(), "{lost:?}");
+    }
+    assert!(operator.heard(RENEW_PATH).len() < 12, "one out of turn for each, and every T/2");
 }
 
 #[tokio::test]
