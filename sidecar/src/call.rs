@@ -31,7 +31,7 @@ use crate::{
     http1::{Persistence, RequestHead},
     lease::{Lease, Leases, Permission},
     operator::Operator,
-    upstream::{Destination, Upstreams},
+    upstream::{Connection, Destination, Upstreams},
 };
 
 /// Carries calls. One for the process.
@@ -89,7 +89,7 @@ impl Carrier {
         let material = &call.permission.material;
         let destination = Destination::permitted(&call.permission.granted)?;
         app.invite(call.head).await?;
-        let connection = self.upstreams.connect(call.target.route, &destination).await?;
+        let connection = self.connection(call, &destination).await?;
         let outgoing = Outgoing {
             head: call.head,
             target: call.target,
@@ -110,6 +110,21 @@ impl Carrier {
             self.upstreams.keep(connection, lease.held_until(), patience);
         }
         Ok(app)
+    }
+
+    /// A connection at the beginning of a request. One that waited may end just then, so it serves only what an app may
+    /// send again without knowing what came of it (RFC 9110, 9.2.2).
+    async fn connection(
+        &self,
+        call: &Call<'_>,
+        destination: &Destination<'_>,
+    ) -> Result<Connection, Failure> {
+        let route = call.target.route;
+        let waiting = call.head.is_idempotent().then(|| self.upstreams.waiting(route, destination)).flatten();
+        match waiting {
+            Some(waiting) => Ok(waiting),
+            None => self.upstreams.connect(route, destination).await,
+        }
     }
 }
 

@@ -43,15 +43,17 @@ impl Upstreams {
         Ok(Self { resolver, anchored: Anchored::new()?, pool: Mutex::default() })
     }
 
-    /// A connection to `destination` for a call of `route`, at the beginning of a request: one that waited, or a new one.
+    /// A connection to `destination` that waited for a call of `route`. Its peer may end it just as a request is sent.
+    pub fn waiting(&self, route: &str, destination: &Destination<'_>) -> Option<Connection> {
+        self.pool().take(&destination.key(route), Instant::now())
+    }
+
+    /// A new connection to `destination` for a call of `route`.
     ///
     /// # Errors
     /// [`Refusal::AddressNotApproved`], [`Refusal::UpstreamUnreachable`] or [`Refusal::UpstreamUntrusted`].
     pub async fn connect(&self, route: &str, destination: &Destination<'_>) -> Result<Connection, Failure> {
         let key = destination.key(route);
-        if let Some(waiting) = self.pool().take(&key, Instant::now()) {
-            return Ok(waiting);
-        }
         let known = self.pool().sessions(&key);
         let sessions = match known {
             Some(sessions) => sessions,

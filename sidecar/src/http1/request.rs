@@ -134,6 +134,12 @@ impl RequestHead {
         self.fields.text(&self.method)
     }
 
+    /// Whether sending it twice has the effect of sending it once (RFC 9110, 9.2.2); of a method that is not known, no.
+    #[must_use]
+    pub fn is_idempotent(&self) -> bool {
+        matches!(self.method(), "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE")
+    }
+
     /// Where to, in the bytes it was sent in.
     #[must_use]
     pub fn target(&self) -> Target<'_> {

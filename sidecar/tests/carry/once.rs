@@ -102,6 +102,36 @@ async fn a_kept_connection_that_dies_under_the_next_request_fails_it() {
 }
 
 #[tokio::test]
+async fn only_what_may_be_sent_again_goes_to_a_connection_that_may_end_under_it() {
+    // (method, connections)
+    for (method, connections) in [
+        ("GET", 1),
+        ("HEAD", 1),
+        ("OPTIONS", 1),
+        ("PUT", 1),
+        ("DELETE", 1),
+        ("POST", 2),
+        ("PATCH", 2),
+        ("get", 2),
+        ("PROPFIND", 2),
+    ] {
+        let origin = Origin::start(HOST, At::Request, |request| {
+            if request.starts_with("HEAD ") {
+                vec![Act::Send(b"HTTP/1.1 204 None\r\n\r\n".to_vec())]
+            } else {
+                ok("hello")
+            }
+        })
+        .await;
+        let whole = Whole::before(&origin).await;
+        let mut app = whole.app().await;
+        assert_eq!(app.get().await.status, 200);
+        assert_ne!(app.call(&format!("{method} /r/"), "Content-Length: 0\r\n", "").await.status, 502);
+        assert_eq!((origin.seen().len(), origin.heads()), (connections, 2), "{method}");
+    }
+}
+
+#[tokio::test]
 async fn a_peer_that_states_its_patience_is_not_tried_beyond_it() {
     let answer = b"HTTP/1.1 200 OK\r\nKeep-Alive: timeout=1\r\nContent-Length: 0\r\n\r\n";
     let origin = Origin::start(HOST, At::Request, |_| vec![Act::Send(answer.to_vec())]).await;
