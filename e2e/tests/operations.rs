@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use keylend_e2e::{Load, Stage, operator};
+use keylend_e2e::{Kubectl, Load, Stage, Undo, eventually, operator};
 use serde_json::json;
 
 const VALUE: &str = "kl-test-c94b07e2a61d3f58";
@@ -16,12 +16,18 @@ const LONGEST_STOP: Duration = Duration::from_secs(3);
 #[test]
 fn a_rolling_restart_of_the_operator_fails_no_call_and_none_arrives_twice() {
     let stage = Stage::set("restart", VALUE);
-    let app = stage.app();
+    let pod = stage.scale(1).remove(0);
+    let app = pod.app();
     stage.wait_until_injected(&app);
+    // The replica that ends first: its sidecars look for another then, and again when that one ends.
+    if operator::replica_of(&pod).name != operator::REPLICAS[1] {
+        operator::ask_the_other(&pod);
+    }
+    let _kept = dns_answers_kept();
     let before = stage.upstream().hits().len();
     let load = Load::begin(
         [app],
-        &json!({"url": "/stripe/ok", "method": "POST", "body": "kl-test-body", "concurrency": 4, "rate": 50, "for_ms": 150_000}),
+        &json!({"url": "/stripe/ok", "method": "POST", "body": "kl-test-body", "concurrency": 4, "rate": 50, "for_ms": 300_000}),
     );
     std::thread::sleep(Duration::from_secs(1));
     operator::kubectl().run(&["rollout", "restart", "statefulset/keylend-operator"]).expect_ok();
@@ -34,6 +40,29 @@ fn a_rolling_restart_of_the_operator_fails_no_call_and_none_arrives_twice() {
     let hits = stage.upstream().hits();
     let traces: HashSet<&str> = hits[before..].iter().filter_map(|hit| hit["trace_id"].as_str()).collect();
     assert_eq!((traces.len(), hits.len() - before), (calls.len(), calls.len()), "each arrived once");
+}
+
+/// Has the cluster's DNS keep its answers for as long as most clusters do, until this is dropped: a sidecar whose replica
+/// ends may then only find those that were there half a minute ago.
+fn dns_answers_kept() -> Undo<impl FnMut()> {
+    const KEPT: [(&str, &str); 2] =
+        [("ttl 1\n        fall", "ttl 30\n        fall"), ("errors\n", "errors\n    cache 30\n")];
+    let dns = Kubectl::admin("kube-system");
+    let usual = dns.json("configmap", "coredns")["data"]["Corefile"].as_str().unwrap_or_default().to_owned();
+    let mut kept = usual.clone();
+    for (is, becomes) in KEPT {
+        assert!(kept.contains(is), "{kept}");
+        kept = kept.replace(is, becomes);
+    }
+    let answer = move |corefile: &str| {
+        let loaded = || dns.run(&["logs", "deployment/coredns"]).stdout.matches("Reloading complete").count();
+        let before = loaded();
+        let patch = json!({"data": {"Corefile": corefile}}).to_string();
+        dns.run(&["patch", "configmap", "coredns", "--type=merge", "--patch", &patch]).expect_ok();
+        eventually(|| if loaded() > before { Ok(()) } else { Err("not read yet".to_owned()) });
+    };
+    answer(&kept);
+    Undo::by(move || answer(&usual))
 }
 
 #[test]

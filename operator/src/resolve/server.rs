@@ -89,6 +89,8 @@ impl Server {
             anonymous
                 .admit(peer.ip(), self.clone().welcome(stream, tls.clone(), places.clone(), drain.clone()));
         }
+        // Whoever comes now is told so, and tries another replica at once.
+        drop(listener);
         // Each sidecar's connection holds a place until it is over.
         let _ = places.acquire_many(MAX_CONNECTIONS).await;
     }
