@@ -24,8 +24,8 @@ use super::{
     unreachable,
 };
 
-/// How long a name may take.
-const RESOLVE_TIME: Duration = Duration::from_secs(5);
+/// How long a name may take: a resolver asks again after five seconds when a packet was lost.
+const RESOLVE_TIME: Duration = Duration::from_secs(7);
 /// How long one address may take, before the next is tried.
 const DIAL_TIME: Duration = Duration::from_secs(3);
 /// A peer that is gone without a word is noticed after about a minute, also under a stream that is silent by nature.
