@@ -1,9 +1,14 @@
 //! The app in a recipient's pod: a real Go client, told by its control listener what to call.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, io, time::Duration};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
+
+use crate::within;
+
+/// How long a process takes at most until it listens.
+const LISTENS: Duration = Duration::from_secs(10);
 
 /// One app, by the address of its control listener.
 #[derive(Clone, Debug)]
@@ -159,11 +164,18 @@ impl App {
 #[expect(clippy::must_use_candidate, reason = "often it is enough that it was taken")]
 pub fn post(url: &str, body: &Value) -> String {
     let agent: ureq::Agent = ureq::Agent::config_builder()
-        .timeout_global(Some(Duration::from_mins(3)))
+        .timeout_global(Some(Duration::from_mins(11)))
         .http_status_as_error(false)
         .build()
         .into();
-    match agent.post(url).send_json(body) {
+    // A container runs a moment before its process listens.
+    let listening = within(LISTENS, || match agent.post(url).send_json(body) {
+        Err(ureq::Error::Io(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            Err(format!("{url}: {error}"))
+        }
+        answer => Ok(answer),
+    });
+    match listening {
         Ok(mut reply) if reply.status().is_success() => reply
             .body_mut()
             .with_config()

@@ -23,7 +23,7 @@ fn a_call_after_a_put_carries_its_value_and_none_fails_and_nothing_rolls_it_back
     let (steady, next) = (pods[0].app(), pods[1].app());
     let originals = originals(&stage);
     let steady =
-        Load::begin([steady], &json!({"url": "/stripe/ok", "concurrency": 4, "rate": 30, "for_ms": 170_000}));
+        Load::begin([steady], &json!({"url": "/stripe/ok", "concurrency": 4, "rate": 30, "for_ms": 600_000}));
     let mut puts = vec![Put { issued: 0, returned: now() }];
     let mut calls = Vec::new();
     for number in 1..=PUTS {

@@ -158,9 +158,10 @@ fn not_in_the_sidecars_or_operators_memory(stage: &Stage, app: &App, needle: &Ne
 
     let streaming = thread::spawn({
         let app = app.clone();
-        move || app.run(&json!({"url": "/stripe/stream?every=50ms&for=3s"}))
+        move || app.run(&json!({"url": "/stripe/stream?every=50ms&for=6s"}))
     });
-    eventually(|| match stage.upstream().hits().last() {
+    let upstream = stage.upstream();
+    eventually(|| match upstream.hits().last() {
         Some(hit) if hit["target"].as_str().is_some_and(|target| target.starts_with("/stream")) => Ok(()),
         last => Err(format!("{last:?}")),
     });

@@ -47,6 +47,7 @@ const WEBHOOK_SERVICE: &str = "keylend-webhook";
 const SWEEP_EVERY: Duration = Duration::from_mins(10);
 const SETTLE_EVERY: Duration = Duration::from_secs(1);
 const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
+const AUDIT_PATIENCE: Duration = Duration::from_secs(1);
 const DENIALS: DenialLimits =
     DenialLimits { interval: SignedDuration::from_mins(1), rows: 60, bytes: 64 * 1024, callers: 4096 };
 
@@ -234,6 +235,7 @@ fn open_audit(config: &Config) -> Result<AuditLog, Fault> {
         segment_bytes: SEGMENT_BYTES.min(config.audit_budget_bytes / 4),
         budget_bytes: config.audit_budget_bytes,
         minimum_retention: config.audit_minimum_retention,
+        patience: AUDIT_PATIENCE,
     };
     AuditLog::open(settings, DENIALS, std::io::stdout()).map_err(|e| Fault::new("opening the audit log", e))
 }

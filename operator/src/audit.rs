@@ -3,7 +3,7 @@
 //! Promises: [`AuditLog::intent`] and its like return a [`Position`] only after the row is durable
 //! (`fdatasync`), so whoever has one may go on; rows survive `kill -9`; the rows of a replica are one hash chain,
 //! which [`verify::Verifier`] checks; no row holds a value; no caller can fill the log, or keep others from it; nobody
-//! waits longer than [`PATIENCE`] for a disk that hangs.
+//! waits longer than [`Settings::patience`] for a disk that hangs.
 //!
 //! How: callers queue encoded rows (`row`, `text`); one thread (`writer`) takes all that wait, chains them
 //! (`chain`), writes and syncs once (`store`, `segment`), answers, and passes the lines on to standard output
@@ -57,9 +57,6 @@ use self::writer::{Job, Message, Waiter, Writer};
 /// How many rows may wait; whoever comes later waits for a place.
 const QUEUE_ROWS: usize = 4096;
 
-/// How long whoever asks waits for a row. One that becomes durable later stands for nothing: a row without a use is allowed.
-pub const PATIENCE: Duration = Duration::from_secs(1);
-
 /// How many alarms are written singly. What raises one may raise it for every pod: so few that they cannot fill the log,
 /// and no caller's refusals count against them.
 const ALARMS: DenialLimits =
@@ -73,6 +70,7 @@ const MAX_ROW: usize = MAX_LINE - 1024;
 pub struct AuditLog {
     queue: Sender<Message>,
     places: Arc<Semaphore>,
+    patience: Duration,
     refusals: Arc<Mutex<Shares>>,
     alarms: Arc<Mutex<Shares>>,
     counters: Arc<Counters>,
@@ -150,6 +148,7 @@ impl AuditLog {
         if settings.segment_bytes < 64 * 1024 || settings.budget_bytes / 4 < settings.segment_bytes {
             return Err(OpenFault::Sizes);
         }
+        let patience = settings.patience;
         let (store, found) = Store::open(settings)?;
         tracing::info!(row = found.head.seq, hash = %found.head.hash, torn_bytes = found.torn_bytes, "the audit log goes on");
         for segment in &found.damaged {
@@ -162,13 +161,14 @@ impl AuditLog {
         let writer = Writer::new(store, [&refusals, &alarms].map(Arc::clone), mirror, Arc::clone(&counters));
         let (queue, messages) = channel();
         thread::Builder::new().name("audit-writer".to_owned()).spawn(move || writer.run(&messages))?;
-        Ok(Self { queue, places: Arc::new(Semaphore::new(QUEUE_ROWS)), refusals, alarms, counters })
+        let places = Arc::new(Semaphore::new(QUEUE_ROWS));
+        Ok(Self { queue, places, patience, refusals, alarms, counters })
     }
 
     /// Records a use that is about to happen. Without the position there is no use.
     ///
     /// # Errors
-    /// When the row is not durable within [`PATIENCE`].
+    /// When the row is not durable within [`Settings::patience`].
     pub async fn intent(&self, row: Intent) -> Result<Position, AuditFault> {
         let recipient = Arc::from(row.caller.namespace_uid.as_str());
         self.commit(Purpose::Use(recipient), encode(&Row::Intent(row))?).await
@@ -177,7 +177,7 @@ impl AuditLog {
     /// Records that a container's key is about to be bound; it counts against its recipient, as uses do.
     ///
     /// # Errors
-    /// When the row is not durable within [`PATIENCE`].
+    /// When the row is not durable within [`Settings::patience`].
     pub async fn enrolment(&self, row: Enrolment) -> Result<Position, AuditFault> {
         let recipient = Arc::from(row.caller.namespace_uid.as_str());
         self.commit(Purpose::Use(recipient), encode(&Row::Enrolment(row))?).await
@@ -186,7 +186,7 @@ impl AuditLog {
     /// Records a change.
     ///
     /// # Errors
-    /// When the row is not durable within [`PATIENCE`].
+    /// When the row is not durable within [`Settings::patience`].
     pub async fn write(&self, row: Write) -> Result<Position, AuditFault> {
         self.commit(Purpose::Write, encode(&Row::Write(row))?).await
     }
@@ -240,7 +240,7 @@ impl AuditLog {
     }
 
     async fn commit(&self, purpose: Purpose, row: Vec<u8>) -> Result<Position, AuditFault> {
-        timeout(PATIENCE, self.durable(purpose, row)).await.unwrap_or_else(|_late| {
+        timeout(self.patience, self.durable(purpose, row)).await.unwrap_or_else(|_late| {
             self.counters.note_late();
             Err(AuditFault::Late)
         })

@@ -9,6 +9,7 @@ use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -57,8 +58,17 @@ fn no_acknowledged_row_is_lost_to_kill_9() -> Outcome {
             .stdout(Stdio::piped())
             .spawn()?;
         let output = BufReader::new(child.stdout.take().ok_or("no output")?);
-        let reader = thread::spawn(move || output.lines().map_while(Result::ok).collect::<Vec<_>>());
-        thread::sleep(Duration::from_millis(300 + 37 * round));
+        let (begun, beginning) = mpsc::channel();
+        let reader = thread::spawn(move || {
+            let lines = output.lines().map_while(Result::ok);
+            let tell = |_: &String| {
+                // Only the first is waited for.
+                let _ = begun.send(());
+            };
+            lines.inspect(tell).collect::<Vec<_>>()
+        });
+        beginning.recv_timeout(Duration::from_mins(1))?;
+        thread::sleep(Duration::from_millis(37 * round));
         child.kill()?;
         child.wait()?;
         let before = acknowledged.len();
@@ -196,6 +206,7 @@ fn open(directory: &Path) -> Result<AuditLog, Box<dyn Error>> {
         segment_bytes: 256 * 1024,
         budget_bytes: 256 << 20,
         minimum_retention: SignedDuration::from_hours(24),
+        patience: Duration::from_mins(1),
     };
     let unlimited = DenialLimits {
         interval: SignedDuration::from_secs(60),

@@ -222,7 +222,7 @@ fn by(call: &Call, codes: &[&str]) -> bool {
 
 /// About 100 calls at once from all callers, without so many a second that the machine is the bottleneck.
 fn calls() -> Value {
-    json!({"url": "/stripe/slow?ms=900", "concurrency": 34, "rate": 38, "for_ms": 120_000})
+    json!({"url": "/stripe/slow?ms=900", "concurrency": 36, "rate": 40, "for_ms": 120_000})
 }
 
 /// A call that sends and receives all the time.

@@ -7,6 +7,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -38,6 +39,9 @@ pub struct Settings {
     pub budget_bytes: u64,
     /// Rows younger than this are never dropped.
     pub minimum_retention: SignedDuration,
+    /// How long whoever asks waits for a row. One that becomes durable later stands for nothing: a row without a use is
+    /// allowed.
+    pub patience: Duration,
 }
 
 /// The log on its volume.
