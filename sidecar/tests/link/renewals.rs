@@ -2,7 +2,7 @@
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use futures_util::future::join_all;
@@ -10,11 +10,12 @@ use keylend_contract::{
     refusal::Refusal,
     wire::{ASK_PATH, ENROL_PATH, GRANT_TERM, RENEW_PATH, RenewAnswer, Verdict},
 };
-use tokio::time::{sleep, timeout};
+use keylend_sidecar::lease::Lease;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::{
     scripted_operator::{Heard, Step, encoded},
-    sidecar::{self, Link, ask, granted, linked, until, yes},
+    sidecar::{Link, ask, granted, granting as grant, linked, until, within, yes},
 };
 
 fn verdicts(verdicts: Vec<Verdict>) -> Vec<u8> {
@@ -33,12 +34,34 @@ fn granting(
     move |heard| if heard.path == ASK_PATH { yes() } else { renewal(heard) }
 }
 
-/// Opens a call and waits until its hold is lost: why, and how long after it was asked for.
-async fn lost(link: &Link, number: u128) -> (Refusal, Duration) {
+/// A script that grants every ask, does `first` with the first renewal, and nothing with the others.
+fn renewing_once(
+    first: impl Fn(&Heard) -> Step + Send + Sync + 'static,
+) -> impl Fn(&Heard) -> Step + Send + Sync {
+    let renewals = AtomicUsize::new(0);
+    granting(move |heard| {
+        if renewals.fetch_add(1, Ordering::SeqCst) == 0 { first(heard) } else { Step::Silence }
+    })
+}
+
+/// Opens a call; gives back until when its grant holds as well.
+async fn open(link: &Link, number: u128) -> (Lease, Instant) {
     let permission = link.permission(number).await;
-    let lease = link.leases.open(ask(number), &permission);
-    let refusal = timeout(Duration::from_secs(10), lease.lost()).await.unwrap();
-    (refusal, permission.sent.elapsed())
+    (link.leases.open(ask(number), &permission), permission.sent + GRANT_TERM)
+}
+
+/// Until when a renewal holds the call of `lease`, which its grant holds until `granted`.
+async fn renewed(lease: &Lease, granted: Instant) -> Instant {
+    // A lease that was lost says that it holds until now.
+    until(|| lease.held_until() > granted.max(Instant::now())).await;
+    lease.held_until()
+}
+
+/// Waits until the hold of `lease` is lost, which must be at `end`: it is looked at as soon as a timer for `end` fires.
+async fn lost_at(end: Instant, lease: &Lease) -> Refusal {
+    let refusal = timeout_at(end, lease.lost()).await.expect("it is held for longer");
+    assert!(Instant::now() >= end, "it was held for less");
+    refusal
 }
 
 #[tokio::test]
@@ -48,7 +71,7 @@ async fn a_call_that_is_renewed_goes_on_and_one_that_ended_is_not_renewed() {
     let lease = link.leases.open(ask(1), &permission);
     assert!(timeout(GRANT_TERM * 2, lease.lost()).await.is_err());
     drop(lease);
-    sleep(Duration::from_millis(100)).await;
+    sleep(GRANT_TERM / 2).await;
     let renewed = operator.heard(RENEW_PATH);
     let call = &renewed[0].renew().calls[0];
     assert_eq!((call.ask.clone(), call.basis.clone()), (ask(1), granted().basis()));
@@ -64,15 +87,15 @@ async fn all_open_calls_are_renewed_in_one_message() {
         let permission = link.permission(number).await;
         leases.push(link.leases.open(ask(number), &permission));
     }
-    until(|| !operator.heard(RENEW_PATH).is_empty()).await;
-    assert!(operator.heard(RENEW_PATH).iter().any(|heard| heard.renew().calls.len() == 20));
+    until(|| operator.heard(RENEW_PATH).iter().any(|heard| heard.renew().calls.len() == 20)).await;
 }
 
 #[tokio::test]
 async fn a_call_whose_grant_came_late_is_renewed_before_its_hold_ends() {
-    const LATE: Duration = Duration::from_millis(1_600);
-    let (operator, link) = linked(|heard| match &heard.path[..] {
-        ASK_PATH => Step::AnswerAfter(LATE, sidecar::granting()),
+    // A renewal of all comes every T/2, so that one of the four has none between its grant and the end of its hold.
+    const LATE: Duration = Duration::from_millis(1_300);
+    let (operator, link) = linked(|heard| match heard.path.as_str() {
+        ASK_PATH => Step::AnswerAfter(LATE, grant()),
         _ => Step::Answer(held(heard)),
     })
     .await;
@@ -96,18 +119,19 @@ async fn a_call_whose_grant_came_late_is_renewed_before_its_hold_ends() {
 async fn a_call_that_is_cut_is_lost_by_the_next_renewal() {
     let revoked = Refusal::ShareRevoked { secret: "stripe".into() };
     let said = revoked.clone();
-    let (_operator, link) =
+    let (operator, link) =
         linked(granting(move |_| Step::Answer(verdicts(vec![Verdict::Cut(said.clone())])))).await;
-    let (refusal, after) = lost(&link, 1).await;
-    assert_eq!(refusal, revoked);
-    assert!(after < GRANT_TERM * 3 / 4, "{after:?}");
+    let (lease, _) = open(&link, 1).await;
+    assert_eq!(within(GRANT_TERM * 3 / 4, lease.lost()).await, Some(revoked));
+    assert_eq!(operator.heard(RENEW_PATH).len(), 1);
 }
 
 #[tokio::test]
 async fn a_caller_that_is_not_known_any_more_enrols_again() {
     let (operator, link) =
         linked(granting(|_| Step::Answer(verdicts(vec![Verdict::Cut(Refusal::CallerUnknown)])))).await;
-    assert_eq!(lost(&link, 1).await.0, Refusal::CallerUnknown);
+    let (lease, end) = open(&link, 1).await;
+    assert_eq!(timeout_at(end, lease.lost()).await, Ok(Refusal::CallerUnknown));
     until(|| operator.heard(ENROL_PATH).len() == 2).await;
 }
 
@@ -124,12 +148,12 @@ async fn without_a_good_answer_the_hold_is_lost_within_its_term() {
     ];
     let lost = steps.into_iter().map(|step| async move {
         let (operator, link) = linked(granting(move |_| step())).await;
-        let lost = lost(&link, 1).await;
-        (lost, operator.heard(RENEW_PATH).len())
+        let (lease, end) = open(&link, 1).await;
+        let refusal = lost_at(end, &lease).await;
+        (refusal, operator.heard(RENEW_PATH).len())
     });
-    for ((refusal, after), renewals) in join_all(lost).await {
+    for (refusal, renewals) in join_all(lost).await {
         assert_eq!(refusal, Refusal::GrantLapsed);
-        assert!(after >= GRANT_TERM && after < GRANT_TERM + Duration::from_millis(300), "{after:?}");
         assert!(renewals >= 1);
     }
 }
@@ -150,29 +174,22 @@ async fn an_answer_that_decides_nothing_cuts_nothing_while_every_second_one_does
 
 #[tokio::test]
 async fn an_operator_that_went_away_cuts_nothing_early_and_holds_nothing_longer() {
-    let (operator, link) = linked(granting(|heard| Step::Answer(held(heard)))).await;
-    let permission = link.permission(1).await;
-    let lease = link.leases.open(ask(1), &permission);
-    until(|| operator.heard(RENEW_PATH).len() == 1).await;
-    sleep(Duration::from_millis(100)).await;
-    let (away, renewed) = (Instant::now(), operator.heard(RENEW_PATH).len());
+    let (operator, link) = linked(renewing_once(|heard| Step::Answer(held(heard)))).await;
+    let (lease, granted) = open(&link, 1).await;
+    let end = renewed(&lease, granted).await;
+    assert!(end <= operator.heard(RENEW_PATH)[0].at + GRANT_TERM);
     drop(operator);
-    assert_eq!((renewed, lease.lost().await), (1, Refusal::GrantLapsed));
-    let after = away.elapsed();
-    assert!(after > GRANT_TERM * 9 / 10 && after < GRANT_TERM, "{after:?}");
+    assert_eq!(lost_at(end, &lease).await, Refusal::GrantLapsed);
 }
 
 #[tokio::test]
 async fn a_late_answer_extends_nothing_beyond_its_own_sending() {
     let late = |heard: &Heard| Step::AnswerAfter(Duration::from_millis(300), held(heard));
-    let renewed = AtomicUsize::new(0);
-    let (_operator, link) = linked(granting(move |heard| {
-        if renewed.fetch_add(1, Ordering::SeqCst) == 0 { late(heard) } else { Step::Silence }
-    }))
-    .await;
-    let (_, after) = lost(&link, 1).await;
-    // The renewal was sent within T/2 of the ask.
-    assert!(after < GRANT_TERM * 3 / 2 + Duration::from_millis(100), "{after:?}");
+    let (operator, link) = linked(renewing_once(late)).await;
+    let (lease, granted) = open(&link, 1).await;
+    let end = renewed(&lease, granted).await;
+    assert!(end <= operator.heard(RENEW_PATH)[0].at + GRANT_TERM);
+    assert_eq!(lost_at(end, &lease).await, Refusal::GrantLapsed);
 }
 
 #[tokio::test]

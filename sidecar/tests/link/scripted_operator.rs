@@ -24,7 +24,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Notify, watch},
     task::JoinHandle,
-    time::sleep,
+    time::{Instant, sleep},
 };
 use tokio_rustls::TlsAcceptor;
 
@@ -32,6 +32,8 @@ use tokio_rustls::TlsAcceptor;
 pub enum Step {
     Answer(Vec<u8>),
     AnswerAfter(Duration, Vec<u8>),
+    /// Once it is notified.
+    AnswerOn(Arc<Notify>, Vec<u8>),
     /// Without the veil.
     Status(u16, Vec<u8>),
     Silence,
@@ -50,6 +52,8 @@ pub struct Heard {
     pub certificate: Option<CertificateDer<'static>>,
     /// Which connection, counted from 0.
     pub connection: usize,
+    /// When, which is after it was sent.
+    pub at: Instant,
 }
 
 impl Heard {
@@ -234,7 +238,7 @@ async fn answer(
     let path = request.uri().path().to_owned();
     assert_eq!(path == ENROL_PATH, certificate.is_none(), "only enrolment comes without a certificate");
     let message = request.into_body().collect().await.unwrap().to_bytes().to_vec();
-    let heard = Heard { path, message, certificate, connection };
+    let heard = Heard { path, message, certificate, connection, at: Instant::now() };
     stage.heard.lock().unwrap().push(heard.clone());
     let respond = |status: u16, body: Vec<u8>| {
         Ok(Response::builder().status(status).body(Full::new(Bytes::from(body))).unwrap())
@@ -243,6 +247,10 @@ async fn answer(
         Step::Answer(answer) => respond(200, ends.veil.cover(&answer).unwrap()),
         Step::AnswerAfter(wait, answer) => {
             sleep(wait).await;
+            respond(200, ends.veil.cover(&answer).unwrap())
+        }
+        Step::AnswerOn(told, answer) => {
+            told.notified().await;
             respond(200, ends.veil.cover(&answer).unwrap())
         }
         Step::Status(status, answer) => respond(status, answer),

@@ -1,6 +1,11 @@
 //! The link as the sidecar runs it, and what both sides say in these tests.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use keylend_contract::{
     address::Networks,
@@ -22,6 +27,7 @@ use keylend_sidecar::{
     operator::Operator,
 };
 use tokio::{
+    select,
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -140,7 +146,29 @@ pub async fn until(done: impl Fn() -> bool) {
             sleep(Duration::from_millis(5)).await;
         }
     };
-    timeout(Duration::from_secs(10), wait).await.unwrap();
+    timeout(Duration::from_secs(30), wait).await.unwrap();
+}
+
+/// What `done` gives, if it does within `limit`. That is counted in short waits on the runtime that everything here runs
+/// on, so that a machine which has no time for any of it takes nothing of it away.
+pub async fn within<T>(limit: Duration, done: impl Future<Output = T>) -> Option<T> {
+    const WAIT: Duration = Duration::from_millis(10);
+    let waits = async {
+        for _ in 0..limit.as_millis() / WAIT.as_millis() {
+            sleep(WAIT).await;
+        }
+    };
+    select! {
+        biased;
+        done = done => Some(done),
+        () = waits => None,
+    }
+}
+
+/// A loopback address of one's own, where a port that was left stays free.
+pub fn own_address() -> IpAddr {
+    let [a, b, c, ..] = *Uuid::new_v4().as_bytes();
+    IpAddr::from([127, a | 1, b, c | 1])
 }
 
 pub fn ask(number: u128) -> Ask {
