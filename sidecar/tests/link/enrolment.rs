@@ -2,7 +2,10 @@
 
 use std::{
     net::SocketAddr,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -10,11 +13,11 @@ use keylend_contract::{
     refusal::Refusal,
     wire::{ASK_PATH, ENROL_PATH, EnrolAnswer, OPERATOR_SERVER_NAME},
 };
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::{
     scripted_operator::{Authority, Heard, ScriptedOperator, Step, encoded},
-    sidecar::{HOUR, Link, no, until, yes},
+    sidecar::{HOUR, Link, no, until, within, yes},
 };
 
 async fn operator(
@@ -33,12 +36,14 @@ fn not_enrolled(refusal: Refusal) -> Step {
 async fn enrolment_is_tried_until_it_holds_and_no_ask_is_sent_before() {
     let authority = Authority::new();
     let (tried, enrolling) = (AtomicUsize::new(0), authority.clone());
+    let stage = Arc::new(AtomicUsize::new(0));
+    let script = stage.clone();
     let operator = operator(&authority, move |heard| match heard.path.as_str() {
-        ENROL_PATH => match tried.fetch_add(1, Ordering::SeqCst) {
-            0 => not_enrolled(Refusal::EnrolmentPending),
-            1 => not_enrolled(Refusal::PoliciesMissing),
-            2 => Step::Status(500, vec![]),
-            3 => Step::Reset,
+        ENROL_PATH => match (script.load(Ordering::SeqCst), tried.fetch_add(1, Ordering::SeqCst)) {
+            (0, 0) => not_enrolled(Refusal::EnrolmentPending),
+            (0, _) => not_enrolled(Refusal::PoliciesMissing),
+            (1, _) => Step::Status(500, vec![]),
+            (2, _) => Step::Reset,
             _ => Step::Answer(enrolling.enrolled(&heard.enrol(), HOUR)),
         },
         _ => yes(),
@@ -48,12 +53,18 @@ async fn enrolment_is_tried_until_it_holds_and_no_ask_is_sent_before() {
     assert_eq!(link.refusal(1).await, Refusal::EnrolmentPending);
     until(|| link.identity.enrolled() == Err(Refusal::PoliciesMissing)).await;
     assert_eq!(link.refusal(2).await, Refusal::PoliciesMissing);
-    until(|| link.identity.enrolled() == Err(Refusal::OperatorUnreachable)).await;
+    for failing in [1, 2] {
+        stage.store(failing, Ordering::SeqCst);
+        let tried = operator.heard(ENROL_PATH).len();
+        until(|| operator.heard(ENROL_PATH).len() > tried).await;
+        until(|| link.identity.enrolled() == Err(Refusal::OperatorUnreachable)).await;
+    }
     assert_eq!(operator.heard(ASK_PATH).len(), 0);
+    stage.store(3, Ordering::SeqCst);
     let link = link.enrolled().await;
     link.permission(3).await;
     let keys: Vec<_> = operator.heard(ENROL_PATH).iter().map(|heard| heard.enrol().public_key).collect();
-    assert_eq!(keys.len(), 5);
+    assert!(keys.len() >= 5);
     assert!(keys.iter().all(|key| *key == keys[0]), "a try made another key");
 }
 
@@ -64,9 +75,9 @@ async fn the_token_is_read_anew_each_time() {
     let link = Link::start(&authority, "127.0.0.1", operator.address.port());
     until(|| operator.heard(ENROL_PATH).len() == 1).await;
     std::fs::write(&link.token.0, "kl-test-token-2\n").unwrap();
-    until(|| operator.heard(ENROL_PATH).len() == 2).await;
-    let tokens: Vec<_> = operator.heard(ENROL_PATH).iter().map(|heard| heard.enrol().token).collect();
-    assert_eq!(tokens, ["kl-test-token", "kl-test-token-2"]);
+    let tokens = || operator.heard(ENROL_PATH).iter().map(|heard| heard.enrol().token).collect::<Vec<_>>();
+    until(|| tokens().last().unwrap() == "kl-test-token-2").await;
+    assert_eq!(tokens()[0], "kl-test-token");
 }
 
 #[tokio::test]
@@ -78,17 +89,20 @@ async fn the_certificate_is_renewed_at_half_its_life_by_the_same_key_and_used_fr
         _ => yes(),
     })
     .await;
+    let begun = Instant::now();
     let link = Link::start(&authority, "127.0.0.1", operator.address.port()).enrolled().await;
     link.permission(1).await;
-    sleep(Duration::from_millis(1_500)).await;
-    assert_eq!(operator.heard(ENROL_PATH).len(), 1);
-    until(|| operator.heard(ENROL_PATH).len() == 2).await;
-    sleep(Duration::from_millis(300)).await;
-    link.permission(2).await;
+    let first = operator.heard(ASK_PATH)[0].certificate.clone();
+    let used = async {
+        while operator.heard(ASK_PATH).last().unwrap().certificate == first {
+            sleep(Duration::from_millis(50)).await;
+            link.permission(2).await;
+        }
+    };
+    assert!(within(Duration::from_secs(3), used).await.is_some());
     let enrolments = operator.heard(ENROL_PATH);
+    assert!(enrolments[1].at >= begun + Duration::from_secs(2));
     assert_eq!(enrolments[0].enrol().public_key, enrolments[1].enrol().public_key);
-    let asks = operator.heard(ASK_PATH);
-    assert_ne!(asks[0].certificate, asks[1].certificate);
 }
 
 #[tokio::test]

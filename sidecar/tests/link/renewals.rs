@@ -39,9 +39,11 @@ fn renewing_once(
     first: impl Fn(&Heard) -> Step + Send + Sync + 'static,
 ) -> impl Fn(&Heard) -> Step + Send + Sync {
     let renewals = AtomicUsize::new(0);
-    granting(move |heard| {
-        if renewals.fetch_add(1, Ordering::SeqCst) == 0 { first(heard) } else { Step::Silence }
-    })
+    granting(
+        move |heard| {
+            if renewals.fetch_add(1, Ordering::SeqCst) == 0 { first(heard) } else { Step::Silence }
+        },
+    )
 }
 
 /// Opens a call; gives back until when its grant holds as well.
