@@ -20,7 +20,7 @@ use uuid::Uuid;
 use crate::{
     app::App,
     origin::certificate,
-    sidecar::until,
+    sidecar::{own_address, until},
     whole::{HOST, VALUE, Whole, granted},
 };
 
@@ -39,11 +39,12 @@ http {
   access_log DIR/access told;
   default_type text/plain; gzip on; gzip_types *; gzip_min_length 1; sub_filter_types *; client_max_body_size 1m;
   server {
-    listen 127.0.0.1:PORT ssl; ssl_certificate DIR/cert.pem; ssl_certificate_key DIR/key.pem; root DIR/www;
+    listen ADDRESS ssl; ssl_certificate DIR/cert.pem; ssl_certificate_key DIR/key.pem; root DIR/www;
     location = /echo { return 200 "got $http_authorization and more\n"; }
     location = /gone { return 444; }
     location /chunked/ { alias DIR/www/; sub_filter never-there x; }
     location /slow/ { alias DIR/www/; limit_rate 64k; }
+    location /slower/ { alias DIR/www/; limit_rate 16k; }
   }
 }
 "#;
@@ -112,12 +113,12 @@ impl Foreign {
     fn nginx() -> Self {
         let mut program = Program::new();
         let (leaf, key, anchors) = certificate(HOST);
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = TcpListener::bind((own_address(), 0)).unwrap().local_addr().unwrap();
         let config = NGINX.replace("DIR", program.directory.to_str().unwrap());
         for (name, text) in [
             ("cert.pem", leaf.pem()),
             ("key.pem", key.serialize_pem()),
-            ("nginx.conf", config.replace("PORT", &address.port().to_string())),
+            ("nginx.conf", config.replace("ADDRESS", &address.to_string())),
             ("www/lines", LINES.clone()),
         ] {
             fs::write(program.path(name), text).unwrap();
@@ -156,7 +157,9 @@ impl Foreign {
     }
 
     async fn carried(&self) -> Whole {
-        Whole::start(granted(self.address, &self.anchors)).await
+        let whole = Whole::start(granted(self.address, &self.anchors)).await;
+        whole.change(|world| _ = world.names.insert(HOST.to_owned(), vec![self.address.ip()]));
+        whole
     }
 
     /// The lines of nginx's own log.
@@ -250,7 +253,7 @@ async fn pipelined_requests_reach_either_origin_in_their_order() {
 async fn a_client_that_leaves_ends_what_nginx_sends() {
     let origin = Foreign::nginx();
     let whole = origin.carried().await;
-    let (got, code) = curl(&whole, &["--max-time", "0.4", "{}/slow/lines"]).await;
+    let (got, code) = curl(&whole, &["--max-time", "2", "{}/slower/lines"]).await;
     assert!(code == 28 && got.len() < LINES.len(), "{code}");
     until(|| origin.told().len() == 1).await;
     let sent: usize = origin.told()[0].split(' ').nth(5).unwrap().parse().unwrap();

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use tokio::time::sleep;
-
 use crate::{
     origin::{Act, At, End, Origin},
     sidecar::until,
@@ -81,7 +79,7 @@ async fn a_kept_connection_that_the_upstream_closed_is_not_written_to() {
             let mut app = whole.app().await;
             for _ in 0..3 {
                 assert_eq!(app.get().await.body, "hello", "{last:?}");
-                sleep(wait + Duration::from_millis(30)).await;
+                until(|| origin.seen().iter().all(|seen| seen.acts == 3 || seen.end != End::Open)).await;
             }
             assert_eq!((origin.seen().len(), origin.heads()), (3, 3), "{last:?}");
         }

@@ -15,6 +15,7 @@ use rustls_pki_types::PrivateKeyDer;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::Notify,
     task::JoinSet,
     time::sleep,
 };
@@ -25,6 +26,8 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 pub enum Act {
     Send(Vec<u8>),
     Wait(Duration),
+    /// Waits to be notified.
+    Until(Arc<Notify>),
     /// Says goodbye, and closes.
     Close,
     Reset,
@@ -59,6 +62,8 @@ pub struct Seen {
     pub end: End,
     /// Once its handshake was completed.
     pub spoken: Option<(ProtocolVersion, HandshakeKind)>,
+    /// How many acts were done on it, not counting one that ended it.
+    pub acts: usize,
 }
 
 impl Seen {
@@ -181,7 +186,7 @@ async fn accept(
         tcp.set_nodelay(true).unwrap();
         let number = {
             let mut seen = seen.lock().unwrap();
-            seen.push(Seen { received: vec![], end: End::Open, spoken: None });
+            seen.push(Seen { received: vec![], end: End::Open, spoken: None, acts: 0 });
             seen.len() - 1
         };
         let (tls, script, seen) = (tls.clone(), script.clone(), seen.clone());
@@ -191,8 +196,7 @@ async fn accept(
                     let tls = stream.get_ref().1;
                     let spoken = tls.protocol_version().zip(tls.handshake_kind());
                     seen.lock().unwrap()[number].spoken = spoken;
-                    serve(stream, at, script, |bytes| seen.lock().unwrap()[number].received.extend(bytes))
-                        .await
+                    serve(stream, at, script, |change| change(&mut seen.lock().unwrap()[number])).await
                 }
                 Err(error) => ended(&error),
             };
@@ -201,7 +205,12 @@ async fn accept(
     }
 }
 
-async fn serve(mut stream: TlsStream<TcpStream>, at: At, script: Arc<Script>, record: impl Fn(&[u8])) -> End {
+async fn serve(
+    mut stream: TlsStream<TcpStream>,
+    at: At,
+    script: Arc<Script>,
+    record: impl Fn(&dyn Fn(&mut Seen)),
+) -> End {
     let (mut waiting, mut received, mut acted) = (Vec::new(), 0, false);
     loop {
         let mut bytes = vec![0; 16 * 1024];
@@ -212,7 +221,7 @@ async fn serve(mut stream: TlsStream<TcpStream>, at: At, script: Arc<Script>, re
             Ok(count) => count,
             Err(error) => return ended(&error),
         };
-        record(&bytes[..count]);
+        record(&|seen| seen.received.extend(&bytes[..count]));
         received += count;
         waiting.extend_from_slice(&bytes[..count]);
         while let Some((due, used)) = due(at, &waiting, received, acted) {
@@ -223,6 +232,7 @@ async fn serve(mut stream: TlsStream<TcpStream>, at: At, script: Arc<Script>, re
                 if let Some(end) = perform(&mut stream, act).await {
                     return end;
                 }
+                record(&|seen| seen.acts += 1);
             }
         }
     }
@@ -281,6 +291,10 @@ async fn perform(stream: &mut TlsStream<TcpStream>, act: Act) -> Option<End> {
         },
         Act::Wait(time) => {
             sleep(time).await;
+            None
+        }
+        Act::Until(told) => {
+            told.notified().await;
             None
         }
         Act::Close => {

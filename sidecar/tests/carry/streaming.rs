@@ -1,11 +1,15 @@
 //! Both directions flow at once, as they come, in bounded memory.
 
-use std::time::{Duration, Instant};
+use std::{sync::Arc, time::Duration};
 
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::Notify,
+    time::{sleep, timeout},
+};
 
 use crate::{
     origin::{Act, At, Origin},
+    sidecar::within,
     whole::{HOST, Whole, ok},
 };
 
@@ -89,10 +93,11 @@ async fn an_app_that_waits_is_invited_once_it_was_granted() {
 
 #[tokio::test]
 async fn an_event_leaves_in_the_moment_it_comes() {
-    let pause = Duration::from_millis(300);
+    let wanted = Arc::new(Notify::new());
+    let wanting = wanted.clone();
     let origin = Origin::start(HOST, At::Request, move |_| {
         let head = send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n");
-        let event = |number| [Act::Wait(pause), send(&format!("data: {number}\n\n"))];
+        let event = |number| [Act::Until(wanting.clone()), send(&format!("data: {number}\n\n"))];
         [vec![head], (0..4).flat_map(event).collect(), vec![Act::Close]].concat()
     })
     .await;
@@ -102,10 +107,10 @@ async fn an_event_leaves_in_the_moment_it_comes() {
     app.send(request).await;
     app.until(b"\r\n\r\n").await;
     for number in 0..4 {
-        let waited = Instant::now();
-        app.until(format!("data: {number}\n\n").as_bytes()).await;
-        let waited = waited.elapsed();
-        assert!(pause / 2 < waited && waited < pause * 3 / 2, "{number}: {waited:?}");
+        wanted.notify_one();
+        let event = format!("data: {number}\n\n");
+        let came = within(Duration::from_millis(150), app.until(event.as_bytes())).await;
+        assert!(came.is_some(), "{number}");
     }
 }
 

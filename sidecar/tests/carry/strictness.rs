@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use crate::{
     app::App,
-    origin::{Act, At, Origin},
+    origin::{Act, At, End, Origin},
+    sidecar::{until, within},
     whole::{HOST, Whole, ok},
 };
 
@@ -123,9 +124,9 @@ async fn a_head_that_trickles_in_is_given_ten_seconds() {
     let begun = Instant::now();
     let request = app.request("GET /r/", "", "");
     app.send(&request[..20]).await;
-    let reply = app.reply().await;
+    let reply = within(Duration::from_secs(12), app.reply()).await.unwrap();
     assert_eq!(reply.refusal(), Some("request_malformed"));
-    assert!((9..12).contains(&begun.elapsed().as_secs()));
+    assert!(begun.elapsed() >= Duration::from_secs(9));
     assert_eq!(app.rest().await, "");
 }
 
@@ -139,9 +140,9 @@ async fn a_body_that_stops_coming_is_given_thirty_seconds() {
     app.send(&request).await;
     assert!(!app.is_closed().await);
     tokio::time::sleep(Duration::from_secs(15)).await;
-    let reply = app.reply().await;
+    let reply = within(Duration::from_secs(17), app.reply()).await.unwrap();
     assert_eq!((reply.refusal(), reply.field("Connection")), (Some("request_malformed"), Some("close")));
-    assert!((29..32).contains(&begun.elapsed().as_secs()));
+    assert!(begun.elapsed() >= Duration::from_secs(29));
     assert_eq!((origin.heads(), origin.seen()[0].received.ends_with(b"01234")), (1, true));
 }
 
@@ -150,21 +151,24 @@ async fn one_call_too_many_is_told_so() {
     let origin = Origin::start(HOST, At::Request, |_| vec![]).await;
     let whole = Whole::before(&origin).await;
     let mut apps = Vec::new();
-    for _ in 0..256 {
+    for number in 1..=256 {
         let mut app = whole.app().await;
         let request = app.request("GET /r/", "", "");
         app.send(request).await;
         apps.push(app);
+        // More handshakes at once would keep those that come last from their asks.
+        if number % 16 == 0 {
+            until(|| origin.heads() == number).await;
+        }
     }
-    crate::sidecar::until(|| origin.heads() == 256).await;
     let mut last = whole.app().await;
     let reply = last.get().await;
     assert_eq!((reply.status, reply.refusal()), (503, Some("overloaded")));
     apps.pop();
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    until(|| origin.seen().iter().any(|seen| seen.end != End::Open)).await;
     let request = last.request("GET /r/", "", "");
     last.send(request).await;
-    crate::sidecar::until(|| origin.heads() == 257).await;
+    until(|| origin.heads() == 257).await;
 }
 
 #[tokio::test]

@@ -14,7 +14,11 @@ use keylend_contract::{
     wire::{ASK_PATH, Anchors, Answer, Ask, Granted, OpenCall, RENEW_PATH, RenewAnswer, Verdict},
 };
 use keylend_sidecar::{listen::Listener, upstream::Resolver};
-use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, oneshot},
+    task::JoinHandle,
+};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -245,20 +249,24 @@ async fn probes_say_yes_and_nothing_more() {
 
 #[tokio::test]
 async fn a_stop_signal_lets_open_calls_end_and_takes_no_more() {
-    let wait = std::time::Duration::from_millis(300);
+    let told = Arc::new(Notify::new());
+    let telling = told.clone();
     let origin =
-        Origin::start(HOST, At::Request, move |_| [vec![Act::Wait(wait)], ok("hello")].concat()).await;
+        Origin::start(HOST, At::Request, move |_| [vec![Act::Until(told.clone())], ok("hello")].concat())
+            .await;
     let mut whole = Whole::before(&origin).await;
     let (mut idle, mut busy) = (whole.app().await, whole.app().await);
+    telling.notify_one();
     assert_eq!(idle.get().await.status, 200);
     let request = busy.request("GET /r/", "", "");
     // Another one is there already, and is not begun.
     busy.send(request.repeat(2)).await;
-    tokio::time::sleep(wait / 2).await;
+    sidecar::until(|| origin.heads() == 2).await;
     whole.stop.take();
+    assert_eq!(idle.rest().await, "");
+    telling.notify_one();
     assert_eq!(busy.reply().await.body, "hello");
     assert_eq!(busy.rest().await, "");
-    assert_eq!(idle.rest().await, "");
     (&mut whole.serving).await.unwrap();
     assert!(tokio::net::TcpStream::connect(whole.address).await.is_err());
 }
