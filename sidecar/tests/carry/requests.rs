@@ -72,6 +72,8 @@ async fn odd_but_legal_requests_reach_the_origin_in_the_same_number_with_the_sam
             refused(&whole, row, "not in origin-form").await;
             continue;
         }
+        // Without connections of earlier rows, the origin's connections are in the order of their requests.
+        whole.change(|world| world.granted.permits[0].generation += 1);
         let mut app = whole.app().await;
         app.send(&bytes).await;
         for _ in 0..*count {
