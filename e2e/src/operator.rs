@@ -135,10 +135,10 @@ pub fn reduced_to(count: usize) -> Undo<impl FnMut()> {
 /// Waits until every replica is ready.
 ///
 /// # Panics
-/// When one is not within two minutes.
+/// When one is not within three minutes.
 #[track_caller]
 pub fn wait_until_ready() {
-    kubectl().run(&["rollout", "status", "statefulset/keylend-operator", "--timeout=120s"]).expect_ok();
+    kubectl().run(&["rollout", "status", "statefulset/keylend-operator", "--timeout=180s"]).expect_ok();
 }
 
 /// Every row of every replica's audit log, as it is on the volumes; the last line counts once it is whole.

@@ -161,6 +161,8 @@ fn allowed_calls_outlive_a_pod_that_loops_refusals() {
     let calls = other.app().run(&json!({"url": "/stripe/ok", "for_ms": 12_000, "rate": 10}));
     assert!(calls.len() > 50 && calls.iter().all(|call| call.status == 200), "{calls:?}");
     let mut refusals = flood.end().concat();
+    let codes = ["route_unknown", "overloaded", "operator_unreachable"];
+    assert!(refusals.iter().all(|call| codes.contains(&call.refusal.as_str())), "{refusals:?}");
     refusals.retain(|call| call.refusal == "route_unknown");
     let row = operator::audit_rows()
         .iter()

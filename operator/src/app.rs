@@ -25,7 +25,7 @@ use uuid::Uuid;
 use self::{clients::clients, process::Signals};
 use crate::{
     admission::{Reviewer, bundle, inject::InjectionSettings},
-    audit::{AuditLog, DenialLimits, Settings},
+    audit::{self, AuditLog, DenialLimits, Settings},
     authority::{Authority, SERVING_CERTIFICATE_LIFE, Serving},
     config::Config,
     controllers::{self, Controllers, tell::Teller},
@@ -47,7 +47,6 @@ const WEBHOOK_SERVICE: &str = "keylend-webhook";
 const SWEEP_EVERY: Duration = Duration::from_mins(10);
 const SETTLE_EVERY: Duration = Duration::from_secs(1);
 const SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
-const AUDIT_PATIENCE: Duration = Duration::from_secs(1);
 const DENIALS: DenialLimits =
     DenialLimits { interval: SignedDuration::from_mins(1), rows: 60, bytes: 64 * 1024, callers: 4096 };
 
@@ -235,7 +234,7 @@ fn open_audit(config: &Config) -> Result<AuditLog, Fault> {
         segment_bytes: SEGMENT_BYTES.min(config.audit_budget_bytes / 4),
         budget_bytes: config.audit_budget_bytes,
         minimum_retention: config.audit_minimum_retention,
-        patience: AUDIT_PATIENCE,
+        patience: audit::PATIENCE,
     };
     AuditLog::open(settings, DENIALS, std::io::stdout()).map_err(|e| Fault::new("opening the audit log", e))
 }

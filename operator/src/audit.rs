@@ -57,6 +57,9 @@ use self::writer::{Job, Message, Waiter, Writer};
 /// How many rows may wait; whoever comes later waits for a place.
 const QUEUE_ROWS: usize = 4096;
 
+/// How long those who ask may wait for a row: a caller waits two seconds at most.
+pub const PATIENCE: Duration = Duration::from_secs(1);
+
 /// How many alarms are written singly. What raises one may raise it for every pod: so few that they cannot fill the log,
 /// and no caller's refusals count against them.
 const ALARMS: DenialLimits =

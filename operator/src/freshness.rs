@@ -54,7 +54,7 @@ enum ReadError {
 }
 
 impl Reader {
-    /// Reads by `deciding`, a client that retries nothing and gives up after about a second.
+    /// Reads by `deciding`, a client that retries nothing and gives up early.
     #[must_use]
     pub fn new(deciding: Client, world: World) -> Self {
         Self { deciding, world }

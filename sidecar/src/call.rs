@@ -106,7 +106,9 @@ impl Carrier {
             scrubber: call.scrubber,
         };
         let Exchanged { app, upstream } = exchange.run(app, out).await?;
-        if let Afterwards::Keep(patience) = upstream {
+        if let Afterwards::Keep(patience) = upstream
+            && call.head.is_idempotent()
+        {
             self.upstreams.keep(connection, lease.held_until(), patience);
         }
         Ok(app)

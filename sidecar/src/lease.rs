@@ -1,8 +1,9 @@
 //! What an open call holds, and how it loses it.
 //!
 //! A grant holds for at most T from the moment its question was *sent*, by the monotonic clock; a renewal holds for as
-//! long again. Whoever hears nothing in time has lost its hold: silence means no. The renewal loop fills this in through
-//! [`Leases::open_calls`] and [`Leases::renewed`]; a call sees only its own [`Lease`].
+//! long again. Whoever hears nothing in time has lost its hold: silence means no. The renewal loop learns from
+//! [`Leases::open_calls`] and [`Leases::opened_late`], and fills in [`Leases::renewed`]; a call sees only its own
+//! [`Lease`].
 //!
 //! No value is ever kept here, and nothing here may extend a hold without the operator's word.
 

@@ -16,7 +16,7 @@ const DENIALS: DenialLimits =
     DenialLimits { interval: SignedDuration::from_secs(60), rows: 5, bytes: 64 * 1024, callers: 100 };
 
 /// Longer than a disk takes that others use as well.
-const PATIENCE: Duration = Duration::from_mins(1);
+const A_WHILE: Duration = Duration::from_mins(1);
 
 /// A log in `directory` with room for what tests of others write.
 pub(crate) fn open_in(directory: &std::path::Path) -> AuditLog {
@@ -28,7 +28,7 @@ pub(crate) fn open_in(directory: &std::path::Path) -> AuditLog {
         segment_bytes: 64 * 1024,
         budget_bytes: 1 << 20,
         minimum_retention: SignedDuration::from_hours(24),
-        patience: PATIENCE,
+        patience: A_WHILE,
     };
     AuditLog::open(settings, DenialLimits { rows: 50, callers: 10, ..DENIALS }, io::sink()).unwrap()
 }
@@ -62,7 +62,7 @@ impl Scratch {
             segment_bytes: 256 * 1024,
             budget_bytes: 64 << 20,
             minimum_retention: SignedDuration::from_hours(24),
-            patience: PATIENCE,
+            patience: A_WHILE,
         }
     }
 
@@ -329,8 +329,8 @@ pub(crate) fn hung(patience: Duration) -> (AuditLog, Hung) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_waits_longer_than_its_patience_for_a_disk_that_hangs() {
-    let (log, disk) = hung(Duration::from_secs(1));
+async fn nobody_waits_longer_than_a_second_for_a_disk_that_hangs() {
+    let (log, disk) = hung(PATIENCE);
     let started = tokio::time::Instant::now();
     assert!(matches!(log.intent(intent(1)).await, Err(AuditFault::Late)));
     assert!(matches!(log.write(write()).await, Err(AuditFault::Late)));

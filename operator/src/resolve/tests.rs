@@ -126,7 +126,7 @@ async fn nothing_is_used_without_a_row() {
 #[tokio::test]
 async fn a_disk_that_hangs_refuses_within_about_a_second() {
     let mut operator = Operator::complete().await;
-    let (audit, _disk) = crate::audit::tests::hung(std::time::Duration::from_secs(1));
+    let (audit, _disk) = crate::audit::tests::hung(crate::audit::PATIENCE);
     operator.resolver.audit = audit;
     let (before, asked) = (operator.api.log().len(), Instant::now());
     assert_eq!(operator.refused().await, "audit_unavailable");

@@ -49,20 +49,29 @@ pub(super) async fn keep(operator: &Operator, leases: &Leases) {
     let mut due = interval(GRANT_TERM / 2);
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut renewals = JoinSet::new();
+    let each = |calls: &[OpenCall]| {
+        messages(calls).into_iter().map(|message| (operator.clone(), leases.clone(), message))
+    };
     loop {
-        let calls = tokio::select! {
-            _ = due.tick() => leases.open_calls(),
-            late = leases.opened_late() => late,
-            Some(_) = renewals.join_next() => continue,
-        };
-        for message in messages(&calls) {
-            let (operator, leases) = (operator.clone(), leases.clone());
-            renewals.spawn(async move {
-                // An answer later than this is of no use to any of its calls.
-                let _ = timeout(GRANT_TERM, renew(&operator, &leases, &message)).await;
-            });
+        tokio::select! {
+            _ = due.tick() => {
+                for (operator, leases, message) in each(&leases.open_calls()) {
+                    renewals.spawn(async move { in_time(renew(&operator, &leases, &message)).await });
+                }
+            }
+            late = leases.opened_late() => {
+                for (operator, leases, message) in each(&late) {
+                    renewals.spawn(async move { in_time(once(&operator, &leases, &message)).await });
+                }
+            }
+            Some(_) = renewals.join_next() => {}
         }
     }
+}
+
+/// An answer later than this is of no use to any of the calls.
+async fn in_time(renewal: impl Future<Output = ()>) {
+    let _ = timeout(GRANT_TERM, renewal).await;
 }
 
 /// Renews the calls of one message, by a second replica if the first is silent, gone or undecided.
@@ -76,22 +85,23 @@ async fn renew(operator: &Operator, leases: &Leases, message: &Message) {
             operator.line.doubt(&connection);
             sleep(PATIENCE).await;
             for message in messages(&undecided) {
-                again(operator, leases, &message).await;
+                once(operator, leases, &message).await;
             }
         }
         Ok(Err(RenewError::Post(PostError::Unprocessed | PostError::Lost(_)))) => {
             operator.line.doubt(&connection);
-            again(operator, leases, message).await;
+            once(operator, leases, message).await;
         }
         Ok(Err(error)) => tell(&error),
         Err(_) => {
             operator.line.doubt(&connection);
-            tokio::join!(async { told(first.await) }, again(operator, leases, message));
+            tokio::join!(async { told(first.await) }, once(operator, leases, message));
         }
     }
 }
 
-async fn again(operator: &Operator, leases: &Leases, message: &Message) {
+/// Renews the calls of one message by whatever connection there is, and doubts none.
+async fn once(operator: &Operator, leases: &Leases, message: &Message) {
     let connection = operator.line.connection().await;
     told(send(operator, &connection, leases, message).await);
 }

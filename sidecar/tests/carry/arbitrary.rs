@@ -75,7 +75,7 @@ pub fn calls_are_sent_once_and_show_nothing(bytes: &[u8]) {
         STAGE.clear_poison();
         *stage = Stage::new();
     }
-    stage.play(bytes, QUIET, 0);
+    stage.play(bytes, QUIET, None);
 }
 
 impl Stage {
@@ -91,9 +91,9 @@ impl Stage {
         Self { runtime, whole, origin, answer }
     }
 
-    /// Lets both sides say their part of `bytes`, until they are `quiet` for so long and the origin has received `expected`
-    /// requests in all. Gives back how many it has.
-    fn play(&self, bytes: &[u8], quiet: Duration, expected: usize) -> usize {
+    /// Lets both sides say their part of `bytes`, until they are `quiet` for so long and the origin has received the
+    /// `expected` requests in all, where that is known. Gives back how many it has.
+    fn play(&self, bytes: &[u8], quiet: Duration, expected: Option<usize>) -> usize {
         let turn = bytes.iter().position(|byte| *byte == TURN).unwrap_or(bytes.len());
         let (app, upstream) = (&bytes[..turn], bytes.get(turn + 1..).unwrap_or_default());
         let (refusal, app) = match app {
@@ -105,7 +105,7 @@ impl Stage {
             spelt(upstream, &SPELT.map(|(byte, spelling)| (byte, spelling().text)));
         let app = spelt(app, &[(NAME, self.whole.address.to_string())]);
         let received = || self.origin.seen().iter().map(|seen| requests(&seen.received).len()).sum::<usize>();
-        let done = || expected == 0 || received() >= expected;
+        let done = || expected.is_none_or(|expected| received() >= expected);
         shows_nothing(&self.runtime.block_on(converse(&self.whole, &app, quiet, done)));
         let rows = self.whole.world.lock().unwrap().rows.clone();
         are_on_rows_of_their_own(&self.origin.seen(), rows)
@@ -261,7 +261,7 @@ mod tests {
             (b"GET /r/ HTTP/1.1\r\nHost: \x01\r\n\r\n\0HTTP/1.1 200 \x04\r\nX: \x05 \x06\r\nY: \x07\r\n\r\n\x08 \x06\x05\x02", 1),
         ] {
             expected += sent;
-            assert_eq!(stage.play(bytes, PATIENCE, expected), expected, "{}", bytes.escape_ascii());
+            assert_eq!(stage.play(bytes, PATIENCE, Some(expected)), expected, "{}", bytes.escape_ascii());
         }
     }
 
@@ -269,7 +269,7 @@ mod tests {
     fn the_seeds_of_the_fuzz_target_hold_too() {
         let stage = Stage::new();
         for seed in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/seeds/call")).unwrap() {
-            stage.play(&std::fs::read(seed.unwrap().path()).unwrap(), PATIENCE, 0);
+            stage.play(&std::fs::read(seed.unwrap().path()).unwrap(), PATIENCE, None);
         }
     }
 

@@ -24,12 +24,12 @@ use tokio::{
     net::TcpStream,
     sync::{Notify, oneshot},
     task::{JoinHandle, spawn_blocking},
-    time::{sleep, timeout},
+    time::timeout,
 };
 
 use crate::{
     scripted_operator::{Authority, ScriptedOperator, Step, encoded},
-    sidecar::{HOUR, Token, config, granting, until},
+    sidecar::{HOUR, Token, config, eventually, granting, until},
 };
 
 /// The whole sidecar, and the way to stop it.
@@ -79,16 +79,6 @@ async fn operator(
         _ => ask(),
     })
     .await
-}
-
-/// Waits until `done`, but not for ever.
-async fn eventually(done: impl AsyncFn() -> bool) {
-    let wait = async {
-        while !done().await {
-            sleep(Duration::from_millis(20)).await;
-        }
-    };
-    timeout(Duration::from_secs(30), wait).await.unwrap();
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -13,7 +13,10 @@ use keylend_contract::{
     refusal::Refusal,
     wire::{ASK_PATH, ENROL_PATH, EnrolAnswer, OPERATOR_SERVER_NAME},
 };
-use tokio::time::{Instant, sleep};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep},
+};
 
 use crate::{
     scripted_operator::{Authority, Heard, ScriptedOperator, Step, encoded},
@@ -71,13 +74,21 @@ async fn enrolment_is_tried_until_it_holds_and_no_ask_is_sent_before() {
 #[tokio::test]
 async fn the_token_is_read_anew_each_time() {
     let authority = Authority::new();
-    let operator = operator(&authority, |_| not_enrolled(Refusal::EnrolmentPending)).await;
+    let (written, first) = (Arc::new(Notify::new()), AtomicBool::new(true));
+    let pending = || encoded(&EnrolAnswer::Refused(Refusal::EnrolmentPending), &[]);
+    let once_written = written.clone();
+    let operator = operator(&authority, move |_| {
+        let first = first.swap(false, Ordering::SeqCst);
+        if first { Step::AnswerOn(once_written.clone(), pending()) } else { Step::Answer(pending()) }
+    })
+    .await;
     let link = Link::start(&authority, "127.0.0.1", operator.address.port());
     until(|| operator.heard(ENROL_PATH).len() == 1).await;
     std::fs::write(&link.token.0, "kl-test-token-2\n").unwrap();
-    let tokens = || operator.heard(ENROL_PATH).iter().map(|heard| heard.enrol().token).collect::<Vec<_>>();
-    until(|| tokens().last().unwrap() == "kl-test-token-2").await;
-    assert_eq!(tokens()[0], "kl-test-token");
+    written.notify_one();
+    until(|| operator.heard(ENROL_PATH).len() >= 2).await;
+    let tokens: Vec<_> = operator.heard(ENROL_PATH).iter().map(|heard| heard.enrol().token).collect();
+    assert_eq!(tokens[..2], ["kl-test-token", "kl-test-token-2"]);
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::{
     scripted_operator::{Heard, Step, encoded},
-    sidecar::{Link, ask, granted, granting as grant, linked, until, within, yes},
+    sidecar::{Link, ask, granted, granting, linked, until, within, yes},
 };
 
 fn verdicts(verdicts: Vec<Verdict>) -> Vec<u8> {
@@ -28,7 +28,7 @@ fn held(heard: &Heard) -> Vec<u8> {
 }
 
 /// A script that grants every ask and does `renewal` with the others.
-fn granting(
+fn granting_all(
     renewal: impl Fn(&Heard) -> Step + Send + Sync + 'static,
 ) -> impl Fn(&Heard) -> Step + Send + Sync {
     move |heard| if heard.path == ASK_PATH { yes() } else { renewal(heard) }
@@ -39,7 +39,7 @@ fn renewing_once(
     first: impl Fn(&Heard) -> Step + Send + Sync + 'static,
 ) -> impl Fn(&Heard) -> Step + Send + Sync {
     let renewals = AtomicUsize::new(0);
-    granting(
+    granting_all(
         move |heard| {
             if renewals.fetch_add(1, Ordering::SeqCst) == 0 { first(heard) } else { Step::Silence }
         },
@@ -68,7 +68,7 @@ async fn lost_at(end: Instant, lease: &Lease) -> Refusal {
 
 #[tokio::test]
 async fn a_call_that_is_renewed_goes_on_and_one_that_ended_is_not_renewed() {
-    let (operator, link) = linked(granting(|heard| Step::Answer(held(heard)))).await;
+    let (operator, link) = linked(granting_all(|heard| Step::Answer(held(heard)))).await;
     let permission = link.permission(1).await;
     let lease = link.leases.open(ask(1), &permission);
     assert!(timeout(GRANT_TERM * 2, lease.lost()).await.is_err());
@@ -83,7 +83,7 @@ async fn a_call_that_is_renewed_goes_on_and_one_that_ended_is_not_renewed() {
 
 #[tokio::test]
 async fn all_open_calls_are_renewed_in_one_message() {
-    let (operator, link) = linked(granting(|heard| Step::Answer(held(heard)))).await;
+    let (operator, link) = linked(granting_all(|heard| Step::Answer(held(heard)))).await;
     let mut leases = Vec::new();
     for number in 0..20 {
         let permission = link.permission(number).await;
@@ -97,7 +97,7 @@ async fn a_call_whose_grant_came_late_is_renewed_before_its_hold_ends() {
     // A renewal of all comes every T/2, so that one of the four has none between its grant and the end of its hold.
     const LATE: Duration = Duration::from_millis(1_300);
     let (operator, link) = linked(|heard| match heard.path.as_str() {
-        ASK_PATH => Step::AnswerAfter(LATE, grant()),
+        ASK_PATH => Step::AnswerAfter(LATE, granting()),
         _ => Step::Answer(held(heard)),
     })
     .await;
@@ -122,7 +122,7 @@ async fn a_call_that_is_cut_is_lost_by_the_next_renewal() {
     let revoked = Refusal::ShareRevoked { secret: "stripe".into() };
     let said = revoked.clone();
     let (operator, link) =
-        linked(granting(move |_| Step::Answer(verdicts(vec![Verdict::Cut(said.clone())])))).await;
+        linked(granting_all(move |_| Step::Answer(verdicts(vec![Verdict::Cut(said.clone())])))).await;
     let (lease, _) = open(&link, 1).await;
     assert_eq!(within(GRANT_TERM * 3 / 4, lease.lost()).await, Some(revoked));
     assert_eq!(operator.heard(RENEW_PATH).len(), 1);
@@ -131,7 +131,7 @@ async fn a_call_that_is_cut_is_lost_by_the_next_renewal() {
 #[tokio::test]
 async fn a_caller_that_is_not_known_any_more_enrols_again() {
     let (operator, link) =
-        linked(granting(|_| Step::Answer(verdicts(vec![Verdict::Cut(Refusal::CallerUnknown)])))).await;
+        linked(granting_all(|_| Step::Answer(verdicts(vec![Verdict::Cut(Refusal::CallerUnknown)])))).await;
     let (lease, end) = open(&link, 1).await;
     assert_eq!(timeout_at(end, lease.lost()).await, Ok(Refusal::CallerUnknown));
     until(|| operator.heard(ENROL_PATH).len() == 2).await;
@@ -149,7 +149,7 @@ async fn without_a_good_answer_the_hold_is_lost_within_its_term() {
         || Step::Answer(verdicts(vec![Verdict::Undecided])),
     ];
     let lost = steps.into_iter().map(|step| async move {
-        let (operator, link) = linked(granting(move |_| step())).await;
+        let (operator, link) = linked(granting_all(move |_| step())).await;
         let (lease, end) = open(&link, 1).await;
         let refusal = lost_at(end, &lease).await;
         (refusal, operator.heard(RENEW_PATH).len())
@@ -164,7 +164,7 @@ async fn without_a_good_answer_the_hold_is_lost_within_its_term() {
 async fn an_answer_that_decides_nothing_cuts_nothing_while_every_second_one_does() {
     let renewals = AtomicUsize::new(0);
     let (_operator, link) =
-        linked(granting(move |heard| match renewals.fetch_add(1, Ordering::SeqCst) % 2 {
+        linked(granting_all(move |heard| match renewals.fetch_add(1, Ordering::SeqCst) % 2 {
             0 => Step::Answer(verdicts(vec![Verdict::Undecided])),
             _ => Step::Answer(held(heard)),
         }))
@@ -198,7 +198,7 @@ async fn a_late_answer_extends_nothing_beyond_its_own_sending() {
 async fn open_calls_outlive_a_paused_replica() {
     // Connection 0 enrols, 1 grants and is paused, every later one is another replica.
     let (_operator, link) =
-        linked(granting(
+        linked(granting_all(
             |heard| {
                 if heard.connection == 1 { Step::Freeze } else { Step::Answer(held(heard)) }
             },

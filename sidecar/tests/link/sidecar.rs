@@ -141,18 +141,24 @@ pub async fn replica(
 
 /// Waits until `done`, but not for ever.
 pub async fn until(done: impl Fn() -> bool) {
+    eventually(async || done()).await;
+}
+
+/// Waits until what takes a while itself is `done`, but not for ever.
+pub async fn eventually(done: impl AsyncFn() -> bool) {
     let wait = async {
-        while !done() {
+        while !done().await {
             sleep(Duration::from_millis(5)).await;
         }
     };
     timeout(Duration::from_secs(30), wait).await.unwrap();
 }
 
-/// What `done` gives, if it does within `limit`. That is counted in short waits on the runtime that everything here runs
-/// on, so that a machine which has no time for any of it takes nothing of it away.
+/// What `done` gives, if it does within `limit`, a multiple of 50 ms. That is counted in short waits on the runtime that
+/// everything here runs on, so that a machine which has no time for any of it takes nothing of it away; nor does a
+/// product that blocks the runtime.
 pub async fn within<T>(limit: Duration, done: impl Future<Output = T>) -> Option<T> {
-    const WAIT: Duration = Duration::from_millis(10);
+    const WAIT: Duration = Duration::from_millis(50);
     let waits = async {
         for _ in 0..limit.as_millis() / WAIT.as_millis() {
             sleep(WAIT).await;
