@@ -19,11 +19,11 @@ fn an_upstream_that_resets_at_any_byte_sees_one_head_of_each_call() {
     let mut calls = Vec::new();
     for reset in &resets {
         play(&control, reset);
-        let broken = post(&app);
+        let broken = send("POST", &app);
         assert!(is_broken(&broken), "{reset:?}: {broken:?}");
         // Again on a connection that was good once, where a client is most tempted to send again.
         play(&control, &[exchange("", ANSWER), reset.clone()].concat());
-        let (whole, broken_later) = (get(&app), post(&app));
+        let (whole, broken_later) = (get(&app), send("PUT", &app));
         assert!(whole.status == 200 && is_broken(&broken_later), "{reset:?}: {whole:?} {broken_later:?}");
         calls.extend([broken, whole, broken_later]);
     }
@@ -40,7 +40,7 @@ fn an_upstream_that_resets_at_any_byte_sees_one_head_of_each_call() {
 fn wait_until_injected(control: &str, app: &App) {
     play(control, &exchange(BODY, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"));
     eventually(|| {
-        let call = post(app);
+        let call = send("POST", app);
         if call.status == 200 { Ok(()) } else { Err(format!("{call:?}")) }
     });
 }
@@ -69,8 +69,9 @@ fn get(app: &App) -> Call {
     app.run(&json!({"url": "/stripe/pay"})).pop().unwrap()
 }
 
-fn post(app: &App) -> Call {
-    app.run(&json!({"url": "/stripe/pay", "method": "POST", "body": BODY})).pop().unwrap()
+/// A call with a body; one by PUT takes a connection that waits.
+fn send(method: &str, app: &App) -> Call {
+    app.run(&json!({"url": "/stripe/pay", "method": method, "body": BODY})).pop().unwrap()
 }
 
 fn is_broken(call: &Call) -> bool {
