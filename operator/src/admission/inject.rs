@@ -36,9 +36,9 @@ pub struct InjectionSettings {
 /// Why a pod cannot be injected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InjectError {
-    /// Other processes of the pod or the node could look into the sidecar.
+    /// Others could look into the sidecar, or stand between it and an upstream.
     #[error(
-        "Keylend does not inject a pod with {0}, because other processes could then look into the sidecar"
+        "Keylend does not inject a pod with {0}, because others could then look into the sidecar or come between it and an upstream"
     )]
     Exposed(&'static str),
     /// A name or user of ours is taken.
@@ -234,6 +234,8 @@ pub(crate) mod tests {
             ("/spec/hostPID", json!(true)),
             ("/spec/hostIPC", json!(true)),
             ("/spec/shareProcessNamespace", json!(true)),
+            ("/spec/hostAliases", json!([{"ip": "192.0.2.1", "hostnames": ["a.test"]}])),
+            ("/spec/dnsConfig", json!({"nameservers": ["192.0.2.1"]})),
             ("/spec/containers/0/securityContext", json!({"privileged": true})),
             ("/spec/containers/0/securityContext", json!({"capabilities": {"add": ["SYS_PTRACE"]}})),
             ("/spec/initContainers/0/securityContext", json!({"procMount": "Unmasked"})),

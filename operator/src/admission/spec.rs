@@ -20,12 +20,20 @@ pub(super) fn others(spec: &Value) -> impl Iterator<Item = &Value> {
     items(spec, "initContainers").skip(1).chain(items(spec, "containers"))
 }
 
-/// What would let other processes look into the sidecar, or reach its listener, if there is such a thing.
+/// What would let other processes look into the sidecar, reach its listener, or stand between it and an upstream, if there is
+/// such a thing. Whoever answers the sidecar's questions for names can hold back what a call sent until after a stop.
 pub(super) fn exposure(spec: &Value) -> Option<&'static str> {
     let shared = ["hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace"];
     let shared = shared.into_iter().find(|field| spec[field] == json!(true));
     let containers = ["initContainers", "containers"].into_iter().flat_map(|kind| items(spec, kind));
-    shared.or_else(|| containers.map(|container| &container["securityContext"]).find_map(power))
+    shared
+        .or_else(|| names_of_its_own(spec))
+        .or_else(|| containers.map(|container| &container["securityContext"]).find_map(power))
+}
+
+fn names_of_its_own(spec: &Value) -> Option<&'static str> {
+    let aliases = items(spec, "hostAliases").next().map(|_| "hostAliases");
+    aliases.or_else(|| items(&spec["dnsConfig"], "nameservers").next().map(|_| "dnsConfig.nameservers"))
 }
 
 fn power(context: &Value) -> Option<&'static str> {

@@ -36,7 +36,7 @@ pub enum Difference {
     /// Something else in the pod runs as the sidecar's user, or is attached to it.
     #[error("another container could act as the sidecar or look into it")]
     Intruder,
-    /// Shared process or host namespaces, or more power than an app needs.
+    /// Shared process or host namespaces, names of its own, or more power than an app needs.
     #[error("the pod has {0}")]
     Exposed(&'static str),
     /// The label is missing.
