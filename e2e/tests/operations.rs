@@ -85,6 +85,30 @@ fn one_replica_alone_lends_takes_in_a_value_and_stops() {
 }
 
 #[test]
+fn what_the_operator_asks_the_api_server_does_not_wait_with_every_service_account() {
+    let counted = || -> f64 {
+        let metrics = operator::kubectl().run(&["get", "--raw", "/metrics"]).expect_ok();
+        let ours = ["flow_schema=\"keylend-operator\"", "priority_level=\"workload-high\""];
+        let of = |line: &str| {
+            let line = line.strip_prefix("apiserver_flowcontrol_dispatched_requests_total")?;
+            ours.iter()
+                .all(|label| line.contains(label))
+                .then(|| line.rsplit(' ').next()?.parse::<f64>().ok())?
+        };
+        metrics.lines().filter_map(of).sum()
+    };
+    let stage = Stage::set("flow", VALUE);
+    let app = stage.app();
+    stage.wait_until_injected(&app);
+    let before = counted();
+    for _ in 0..CALLS {
+        assert_eq!(app.call("/stripe/ok").status, 200);
+    }
+    // Each call of these is three reads.
+    assert!(counted() >= before + 60.0, "{before}, then {}", counted());
+}
+
+#[test]
 fn metrics_count_each_ask_by_what_came_of_it() {
     let stage = Stage::set("metrics", VALUE);
     let app = stage.app();

@@ -193,6 +193,7 @@ impl App {
             world,
             storage: self.storage,
             audit: self.audit,
+            turns: Arc::default(),
             cluster_uid: self.cluster_uid,
         };
         let server = Arc::new(Server { resolver, enrolment, metrics: self.metrics });

@@ -17,6 +17,7 @@ use keylend_contract::{
 use self::{
     caller::Caller,
     grant::{Grant, Readings, decide, milliseconds},
+    turns::Turns,
     unseal::{UnsealError, unseal},
     wish::Wish,
 };
@@ -34,6 +35,7 @@ pub mod policy;
 pub mod respond;
 pub mod rows;
 pub mod server;
+pub mod turns;
 pub mod unseal;
 pub mod wish;
 
@@ -53,6 +55,8 @@ pub struct Resolver {
     pub storage: Arc<Storage>,
     /// Where each use is put on record first.
     pub audit: AuditLog,
+    /// Whose turn it is.
+    pub turns: Arc<Turns>,
     /// The UID of the namespace `kube-system`, which stands for the cluster.
     pub cluster_uid: String,
 }
@@ -102,6 +106,7 @@ impl Resolver {
         arrived: Instant,
     ) -> Result<(Granted, Vec<Plaintext>), Failure> {
         speak(ask.version)?;
+        let _turn = self.turns.next(caller.namespace(), deadline(arrived)).await?;
         self.reader.runs(caller, deadline(arrived)).await?;
         let grant = self.grant(caller, ask, arrived).await?;
         self.record(rows::intent(caller, ask, &grant)).await?;

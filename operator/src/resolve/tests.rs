@@ -65,6 +65,21 @@ async fn a_value_set_after_a_stop_never_reaches_the_stopped() {
 }
 
 #[tokio::test]
+async fn who_asks_in_a_loop_waits_for_itself_alone() {
+    let operator = Operator::complete().await;
+    let all_of = async |namespace: &str| {
+        let turn = || operator.resolver.turns.next(namespace, deadline(Instant::now()));
+        join_all((0..turns::AT_ONCE).map(|_| turn())).await
+    };
+    let _others = all_of("loud").await;
+    assert_eq!(operator.ask().await.unwrap(), "kl-test-value-4");
+    let own = all_of(caller(&claims()).namespace()).await;
+    assert_eq!(operator.refused().await, "overloaded");
+    drop(own);
+    assert_eq!(operator.ask().await.unwrap(), "kl-test-value-4");
+}
+
+#[tokio::test]
 async fn an_envelope_that_moved_is_looked_for_once_more() {
     let hook = |api: &ApiServer, path: &str| {
         if path == envelope(4) {

@@ -66,6 +66,7 @@ impl Operator {
             world,
             storage: Arc::new(Storage::new(&api.client(), &api.client(), keys)),
             audit: open_in(&directory),
+            turns: Arc::default(),
             cluster_uid: "uid-of-cluster".into(),
         };
         let operator = Self { api, resolver, directory };
