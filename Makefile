@@ -12,7 +12,7 @@ CARGO_DENY_VERSION := 0.20.2
 CARGO_FUZZ_VERSION := 0.13.2
 SECONDS ?= 10
 
-.PHONY: help check test test-fast test-cluster test-demo demo benchmark mutants fuzz generate programs tools
+.PHONY: help check test test-fast test-cluster test-demo demo benchmark mutants fuzz generate programs peers tools
 
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -30,7 +30,7 @@ check: tools ## Format, lints, dependency rules, licences, generated files
 
 test: cluster-tools ## Every test, on this machine and on a real cluster
 	@# The fast tests wait most of the time; the programs are built meanwhile.
-	$(MAKE) --jobs=2 test-fast programs
+	$(MAKE) --jobs=2 test-fast programs peers
 	$(MAKE) cluster-test
 	$(MAKE) test-cluster
 	$(MAKE) test-demo
@@ -39,16 +39,16 @@ test-fast: cluster-tools ## The tests that need no node: they have etcd and an A
 	KEYLEND_CACHE=$(KEYLEND_CACHE) cargo test --workspace --exclude keylend-e2e --locked
 	cd e2e/peers && go test ./...
 
-test-cluster: programs cluster-tools ## The promises, on a real cluster that is brought up and taken down
+test-cluster: cluster-tools programs peers ## The promises, on a real cluster that is brought up and taken down
 	scripts/test-cluster
 
-test-demo: programs cluster-tools ## The demo, and that it notices a step that does not hold
+test-demo: cluster-tools programs peers ## The demo, and that it notices a step that does not hold
 	scripts/test-demo
 
-demo: programs cluster-tools ## The story of one lent credential, checked step by step (KEEP=1 leaves the cluster)
+demo: cluster-tools programs peers ## The story of one lent credential, checked step by step (KEEP=1 leaves the cluster)
 	scripts/demo
 
-mutants: programs cluster-tools ## Take away one protection at a time and demand a red test (ONLY="NAME..." for some)
+mutants: cluster-tools programs peers ## Take away one protection at a time and demand a red test (ONLY="NAME..." for some)
 	scripts/mutants
 
 fuzz: ## Run each fuzz target for SECONDS (10)
@@ -56,12 +56,14 @@ fuzz: ## Run each fuzz target for SECONDS (10)
 		cargo install --quiet --locked cargo-fuzz --version $(CARGO_FUZZ_VERSION) --root $(TOOLS)
 	PATH=$(TOOLS)/bin:$$PATH scripts/fuzz $(SECONDS)
 
-benchmark: programs cluster-tools ## What a call costs, beside nginx and beside the direct call; sizes, memory, start (NAME, KEEP=1)
+benchmark: cluster-tools programs peers ## What a call costs, beside nginx and beside the direct call; sizes, memory, start (NAME, KEEP=1)
 	scripts/benchmark
 
-programs: cluster-packages ## Build the static programs that the images hold
+programs: ## Build the static programs that the images hold (needs Rust and a C compiler alone)
 	RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --target $(HOST) \
 		-p keylend-operator -p keylend-sidecar -p kubectl-keylend
+
+peers: cluster-packages ## Build the apps and upstreams of the tests
 	mkdir -p .build && cd e2e/peers && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o ../../.build/keylend-peers .
 
 generate: ## Write what is generated: resource definitions from the Rust types, the list of mutants

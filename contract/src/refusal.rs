@@ -111,7 +111,9 @@ pub enum Refusal {
         environment: String,
     },
     /// The KMS key does not open the value now.
-    #[error("the key of Secret '{secret}' is disabled or out of reach; its owner enables it again")]
+    #[error(
+        "the key of Secret '{secret}' is gone or out of reach; whoever administers the key brings it back"
+    )]
     KeySealed {
         /// The name as the route spells it.
         secret: String,
@@ -242,20 +244,64 @@ pub fn problem(status: u16, code: &str, error: &str) -> String {
 mod tests {
     use super::*;
 
+    fn all() -> Vec<Refusal> {
+        let [route, secret, host, reason] = ["route", "secret", "a.example.com", "reason"].map(str::to_owned);
+        vec![
+            Refusal::CallerUnknown,
+            Refusal::EnrolmentPending,
+            Refusal::EnrolmentRefused,
+            Refusal::PoliciesMissing,
+            Refusal::WireVersionUnknown,
+            Refusal::RouteUnknown { route: route.clone() },
+            Refusal::RouteInvalid { route, field: "spec.upstream".into() },
+            Refusal::SecretUnknown { secret: secret.clone() },
+            Refusal::SharePending { secret: secret.clone() },
+            Refusal::ShareRevoked { secret: secret.clone() },
+            Refusal::ShareExpired { secret: secret.clone() },
+            Refusal::RecipientChanged { secret: secret.clone() },
+            Refusal::HostNotApproved { host: host.clone() },
+            Refusal::HostNotAName { reason: reason.clone() },
+            Refusal::PortNotApproved { port: 8443 },
+            Refusal::AddressNotApproved { host: host.clone() },
+            Refusal::PlaceNotApproved { place: "header authorization".into() },
+            Refusal::EnvironmentUnset { secret: secret.clone(), environment: "staging".into() },
+            Refusal::KeySealed { secret },
+            Refusal::OperatorUnreachable,
+            Refusal::AuditUnavailable,
+            Refusal::GrantLapsed,
+            Refusal::Overloaded,
+            Refusal::RequestMalformed { reason: reason.clone() },
+            Refusal::UpstreamUnreachable { host: host.clone() },
+            Refusal::UpstreamUntrusted { host },
+            Refusal::ResponseMalformed { reason },
+            Refusal::ResponseCoded,
+        ]
+    }
+
     #[test]
     fn the_code_is_the_tag_on_the_wire() {
-        let refusals = [
-            Refusal::CallerUnknown,
-            Refusal::HostNotApproved { host: "a.example.com".into() },
-            Refusal::EnvironmentUnset { secret: "a".into(), environment: "b".into() },
-            Refusal::ResponseCoded,
-        ];
-        for refusal in refusals {
+        for refusal in all() {
             let json = serde_json::to_value(&refusal).unwrap();
             assert_eq!(json["code"], refusal.code());
             assert_eq!(serde_json::from_value::<Refusal>(json).unwrap(), refusal);
         }
         assert!(serde_json::from_str::<Refusal>(r#"{"code":"something_newer"}"#).is_err());
+    }
+
+    #[test]
+    fn each_code_and_status_is_documented() {
+        let variants = include_str!("refusal.rs").matches("\n    #[error(").count();
+        assert_eq!(all().len(), variants);
+        let documented: Vec<String> = include_str!("../../docs/refusals.md")
+            .lines()
+            .filter(|line| line.starts_with("| `"))
+            .map(|line| line.split('|').take(3).collect::<Vec<_>>().join("|"))
+            .collect();
+        let rows = all()
+            .iter()
+            .map(|refusal| format!("| `{}` | {} ", refusal.code(), refusal.status()))
+            .collect::<Vec<_>>();
+        assert_eq!(documented, rows);
     }
 
     #[test]
