@@ -71,9 +71,13 @@ func Build(spec Spec) (Image, error) {
 		return Image{}, fmt.Errorf("writing image manifest: %w", err)
 	}
 	entry := image.add("application/vnd.oci.image.manifest.v1+json", manifest)
-	entry.Annotations = map[string]string{"io.containerd.image.name": image.Reference}
 	image.Digest = entry.Digest
-	image.index, err = json.Marshal(map[string]any{"schemaVersion": 2, "manifests": []descriptor{entry}})
+	var manifests []descriptor
+	for _, name := range image.names() {
+		entry.Annotations = map[string]string{"io.containerd.image.name": name}
+		manifests = append(manifests, entry)
+	}
+	image.index, err = json.Marshal(map[string]any{"schemaVersion": 2, "manifests": manifests})
 	if err != nil {
 		return Image{}, fmt.Errorf("writing image index: %w", err)
 	}
@@ -109,6 +113,12 @@ func Normalized(reference string) string {
 		reference += ":latest"
 	}
 	return reference
+}
+
+// names are what a pod may call the image: by its tag, and by its digest, as if it had been pulled so.
+func (i Image) names() []string {
+	repository := i.Reference[:strings.LastIndex(i.Reference, ":")]
+	return []string{i.Reference, repository + "@" + i.Digest}
 }
 
 func (i Image) add(mediaType string, blob []byte) descriptor {

@@ -20,14 +20,19 @@ func (i Image) Load(socket string) error {
 	if output, err := command.CombinedOutput(); err != nil {
 		return fmt.Errorf("importing image %s: %w\n%s", i.Reference, err, output)
 	}
-	return i.awaitKubernetes(socket)
+	for _, name := range i.names() {
+		if err := i.awaitKubernetes(socket, name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// awaitKubernetes waits until containerd's Kubernetes side, which learns of images by event, lists this one.
+// awaitKubernetes waits until containerd's Kubernetes side, which learns of images by event, lists this one under name.
 // A pod made earlier would fail with ErrImageNeverPull and back off.
-func (i Image) awaitKubernetes(socket string) error {
+func (i Image) awaitKubernetes(socket, name string) error {
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		output, err := exec.Command("ctr", "--address", socket, "--namespace", "k8s.io", "images", "list", "name=="+i.Reference).CombinedOutput()
+		output, err := exec.Command("ctr", "--address", socket, "--namespace", "k8s.io", "images", "list", "name=="+name).CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("listing images: %w\n%s", err, output)
 		}
@@ -35,5 +40,5 @@ func (i Image) awaitKubernetes(socket string) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("image %s was imported, but Kubernetes does not see it", i.Reference)
+	return fmt.Errorf("image %s was imported, but Kubernetes does not see it", name)
 }
