@@ -29,6 +29,9 @@ pub enum PatternError {
     /// The host in it is not one.
     #[error("{0}")]
     Host(#[from] HostError),
+    /// Nothing or one label behind `*.`.
+    #[error("the name behind '*.' needs two labels or more, as in *.example.com")]
+    Base,
     /// `*` somewhere else than as the whole first label.
     #[error("'*' stands only as the whole first label, as in *.example.com")]
     Star,
@@ -107,6 +110,7 @@ impl FromStr for DomainPattern {
             Err(HostError::NotCanonical(advice)) => {
                 return Err(HostError::NotCanonical(format!("*.{advice}")).into());
             }
+            Err(HostError::Empty | HostError::SingleLabel) => return Err(PatternError::Base),
             other => other?,
         };
         if is_open_to_strangers(&base) {
@@ -270,8 +274,17 @@ mod tests {
 
     #[test]
     fn the_message_gives_the_right_form() {
-        let error = "*.Bücher.example".parse::<DomainPattern>().unwrap_err();
-        assert_eq!(error.to_string(), "write this host name as *.xn--bcher-kva.example");
+        let base = "the name behind '*.' needs two labels or more, as in *.example.com";
+        let table = [
+            ("*.Bücher.example", "write this host name as *.xn--bcher-kva.example"),
+            ("*.com", base),
+            ("*.internal", base),
+            ("*.", base),
+            ("com", "a host name needs two labels or more, such as api.example.com"),
+        ];
+        for (text, message) in table {
+            assert_eq!(text.parse::<DomainPattern>().unwrap_err().to_string(), message, "{text}");
+        }
     }
 
     proptest! {
