@@ -31,7 +31,7 @@ pub(crate) struct Seal {
     /// The environment the value is for.
     #[arg(long, short)]
     environment: Environment,
-    /// Saved sealing keys, for sealing without a cluster.
+    /// Saved sealing keys, for sealing without a cluster; needs --namespace, because no kubeconfig is read.
     #[arg(long, value_name = "FILE")]
     keys: Option<PathBuf>,
     #[command(flatten)]
@@ -62,7 +62,8 @@ impl Seal {
             return Ok((cluster.namespace, keys));
         };
         let namespace = global.namespace.clone();
-        let missing = || InvalidArgument("sealing without a cluster needs --namespace".to_owned());
+        let missing =
+            || InvalidArgument("--keys needs --namespace, because no kubeconfig is read".to_owned());
         let namespace = namespace.ok_or_else(missing)?;
         let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
         Ok((namespace, parse_keys(&text)?))

@@ -4,7 +4,10 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use aws_lc_rs::digest;
+use aws_lc_rs::{
+    agreement::{ECDH_P256, ParsedPublicKey, UnparsedPublicKey},
+    digest,
+};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use rustls::crypto::{
     aws_lc_rs::hpke::DH_KEM_P256_HKDF_SHA256_AES_256 as HPKE,
@@ -105,11 +108,13 @@ impl TryFrom<String> for SealingPublicKey {
 
     fn try_from(text: String) -> Result<Self, SealingKeyError> {
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_| SealingKeyError::NotAKey)?;
-        if bytes.len() == POINT_BYTES && bytes[0] == UNCOMPRESSED {
-            Ok(Self(bytes))
-        } else {
-            Err(SealingKeyError::NotAKey)
+        if bytes.len() != POINT_BYTES || bytes[0] != UNCOMPRESSED {
+            return Err(SealingKeyError::NotAKey);
         }
+        // Sealing to a point that is not on the curve fails.
+        ParsedPublicKey::try_from(UnparsedPublicKey::new(&ECDH_P256, &bytes))
+            .map_err(|_| SealingKeyError::NotAKey)?;
+        Ok(Self(bytes))
     }
 }
 
@@ -138,5 +143,25 @@ mod tests {
         assert_eq!(read.primary().unwrap(), &public);
         let swapped = SealingKeys { primary: "00".into(), keys: [("00".to_owned(), public)].into() };
         assert_eq!(swapped.primary().err(), Some(SealingKeyError::NotAKey));
+    }
+
+    #[test]
+    fn a_public_half_is_a_point_of_the_curve() {
+        let (public, _) = generate_sealing_key().unwrap();
+        let point = |change: fn(&mut Vec<u8>)| {
+            let mut bytes = public.0.clone();
+            change(&mut bytes);
+            SealingPublicKey::try_from(String::from(SealingPublicKey(bytes)))
+        };
+        assert_eq!(point(|_| {}), Ok(public.clone()));
+        let changes: [fn(&mut Vec<u8>); 4] = [
+            |bytes| bytes[POINT_BYTES - 1] ^= 1,
+            |bytes| bytes[1..].fill(0),
+            |bytes| bytes[0] = 2,
+            |bytes| bytes.truncate(POINT_BYTES - 1),
+        ];
+        for change in changes {
+            assert_eq!(point(change), Err(SealingKeyError::NotAKey));
+        }
     }
 }

@@ -91,8 +91,13 @@ fn what_cannot_be_sealed_is_told_without_repeating_it() {
         assert!(run.stderr.contains(said), "{said}: {}", run.stderr);
         assert!(!input.contains(VALUE) || !run.stderr.contains(VALUE), "{said}: {}", run.stderr);
     }
-    std::fs::write(saved.folder.join("keys.json"), "{}").unwrap();
-    let run = saved.seal(&["-n", "payments"], VALUE);
-    assert_eq!(run.code, 1);
-    assert!(run.stderr.contains("not sealing keys"), "{}", run.stderr);
+    // The coordinates of a point that is not on the curve.
+    let off = format!("BA{}", "A".repeat(85));
+    let id = "0011223344556677";
+    for keys in ["{}".to_owned(), format!(r#"{{"primary":"{id}","keys":{{"{id}":"{off}"}}}}"#)] {
+        std::fs::write(saved.folder.join("keys.json"), keys).unwrap();
+        let run = saved.seal(&["-n", "payments"], VALUE);
+        assert_eq!(run.code, 1);
+        assert!(run.stderr.contains("not sealing keys; fetch them with"), "{}", run.stderr);
+    }
 }
