@@ -10,7 +10,7 @@ use std::{
 use anyhow::Result;
 use clap::{Arg, Args, Subcommand};
 use keylend_contract::{
-    domain_lock::DomainLock,
+    domain_lock::{DomainLock, DomainPattern},
     host::{Host, HostError},
     refusal::Refusal,
 };
@@ -29,7 +29,8 @@ pub(crate) enum Lock {
     /// Test hosts against domains, offline
     ///
     /// Prints one line for each host, in order: `permitted<TAB>HOST`, or `refused<TAB>HOST<TAB>CODE`.
-    /// What would break a line or turn it around is escaped, as `\n`, `\u{202e}` or `\xff`. With `-o json`, `reason` says why.
+    /// What would break a line or turn it around is escaped, as `\n`, `\u{202e}` or `\xff`; a backslash itself is `\\`.
+    /// With `-o json`, `reason` says why.
     /// Exits with 0 if all are permitted, 1 if some are refused, 2 if a domain is not valid.
     ///
     /// Put `--` before the hosts where they are not your own words: behind it nothing is taken for a flag.
@@ -52,7 +53,8 @@ pub(crate) struct Test {
 }
 
 /// Refuses what stands among the hosts of `lock test`, begins with '-' and is no flag in full: clap would take `-h.a.com`
-/// for `-h` and exit with 0, as if the host were permitted.
+/// for `-h` and exit with 0, as if the host were permitted. A flag that its value is joined to, as `-ojson`, is one only where
+/// `--` divides flags from hosts.
 ///
 /// # Errors
 /// The sentence to show.
@@ -63,47 +65,80 @@ pub(crate) fn refuse_hosts_that_look_like_flags(
     plugin.build();
     let test = plugin.find_subcommand("lock").and_then(|lock| lock.find_subcommand("test"));
     let Some(test) = test else { return Ok(()) };
-    let arguments: Vec<String> = arguments.iter().skip(1).map(|argument| text(argument)).collect();
-    let (mut verbs, mut mistaken, mut help, mut judges) = (Vec::new(), None, false, false);
-    let mut rest = arguments.iter().take_while(|argument| *argument != "--");
+    let (mut verbs, mut mistaken, mut joined, mut help, mut judges) = (Vec::new(), None, None, None, false);
+    let mut rest = arguments.iter().skip(1);
     while let Some(argument) = rest.next() {
-        match test.get_arguments().find(|flag| is_flag(flag, argument)) {
-            Some(flag) => {
-                judges |= flag.get_id() == "domains";
-                help |= flag.get_id() == "help";
-                if flag.get_action().takes_values() && !argument.contains('=') {
-                    rest.next();
-                }
-            }
-            None if !argument.starts_with('-') => verbs.push(argument.as_str()),
-            None if verbs.starts_with(&["lock", "test"]) => mistaken = mistaken.or(Some(argument.as_str())),
-            None => {}
+        let word = text(argument);
+        if word == "--" {
+            joined = None;
+            break;
+        }
+        let flag = test.get_arguments().find_map(|flag| Some((flag, spelling(flag, &word)?)));
+        judges |= flag.is_some_and(|(flag, _)| flag.get_id() == "domains");
+        match flag {
+            Some((flag, _)) if flag.get_id() == "help" => help = help.or(Some(argument)),
+            // Even `--` is a value where one is due.
+            Some((_, Spelling::ValueFollows)) => _ = rest.next(),
+            Some((_, Spelling::Joined)) if is_test(&verbs) => joined = joined.or(Some(argument)),
+            None if !word.starts_with('-') => verbs.push(word),
+            None if is_test(&verbs) => mistaken = mistaken.or(Some(argument)),
+            Some(_) | None => {}
         }
     }
+    let usage = "put -- before the hosts: kubectl keylend lock test --domain DOMAIN -- HOST...";
+    if let Some(argument) = mistaken.or(joined) {
+        return Err(InvalidArgument(format!("'{}' begins like a flag; {usage}", in_one_line(argument))));
+    }
     // Whoever gives domains wants a verdict: help, with its exit code 0, would read as one.
-    let mistaken = mistaken.or((help && judges && verbs.starts_with(&["lock", "test"])).then_some("--help"));
-    mistaken.map_or(Ok(()), |argument| {
-        Err(InvalidArgument(format!(
-            "'{}' begins like a flag; put -- before the hosts: kubectl keylend lock test --domain DOMAIN -- HOST...",
-            argument.escape_debug()
-        )))
-    })
+    match help {
+        Some(help) if judges && is_test(&verbs) => Err(InvalidArgument(format!(
+            "'{}' goes without --domain; where it is a host, {usage}",
+            in_one_line(help)
+        ))),
+        Some(_) | None => Ok(()),
+    }
 }
 
-fn is_flag(flag: &Arg, argument: &str) -> bool {
-    let name = argument.split_once('=').map_or(argument, |(name, _)| name);
-    let long = flag.get_long().is_some_and(|long| name.strip_prefix("--") == Some(long));
-    let short = flag
-        .get_short()
-        .is_some_and(|short| argument.strip_prefix('-').is_some_and(|rest| rest.chars().eq([short])));
-    long || short
+fn is_test(verbs: &[String]) -> bool {
+    matches!(verbs, [lock, test, ..] if lock == "lock" && test == "test")
+}
+
+/// How a flag is written.
+#[derive(Clone, Copy)]
+enum Spelling {
+    /// In full, and it takes no value or has one behind a `=`, as `--output=json`.
+    Whole,
+    /// In full, as `-o`; the next argument is its value.
+    ValueFollows,
+    /// With its value behind the one letter, as `-ojson` or `-o=json`.
+    Joined,
+}
+
+fn spelling(flag: &Arg, word: &str) -> Option<Spelling> {
+    let takes_value = flag.get_action().takes_values();
+    let alone = if takes_value { Spelling::ValueFollows } else { Spelling::Whole };
+    if let Some(long) = word.strip_prefix("--") {
+        let (name, value) = long.split_once('=').map_or((long, None), |(name, value)| (name, Some(value)));
+        let spelling = if value.is_some() { Spelling::Whole } else { alone };
+        return (flag.get_long() == Some(name)).then_some(spelling);
+    }
+    let value = word.strip_prefix('-')?.strip_prefix(flag.get_short()?)?;
+    match value {
+        "" => Some(alone),
+        _ => takes_value.then_some(Spelling::Joined),
+    }
 }
 
 impl Lock {
     pub(crate) fn run(self, output: Output) -> Result<ExitCode> {
         let Self::Test(test) = self;
-        let lock = DomainLock::parse(&test.domains.iter().map(|domain| text(domain)).collect::<Vec<_>>())
-            .map_err(|error| InvalidArgument(format!("not a valid domain: {error}")))?;
+        let invalid = |error: String| InvalidArgument(format!("not a valid domain: {error}"));
+        let patterns = test.domains.iter().map(|domain| {
+            let pattern = text(domain).parse::<DomainPattern>();
+            pattern.map_err(|error| invalid(format!("'{}': {error}", in_one_line(domain))))
+        });
+        let patterns = patterns.collect::<Result<Vec<_>, _>>()?;
+        let lock = DomainLock::try_from(patterns).map_err(|error| invalid(error.to_string()))?;
         let mut code = ExitCode::SUCCESS;
         for host in &test.hosts {
             let refusal = judge(&lock, &text(host)).err();
@@ -141,14 +176,16 @@ fn line(host: &OsStr, refusal: Option<&Refusal>, output: Output) -> String {
 }
 
 /// An argument as it stands in a line: as it came, but for what a reader may take for the line's end, what turns a line
-/// around, and bytes that are no text.
+/// around, bytes that are no text, and the backslash that all these begin with. No two arguments look alike.
 fn in_one_line(argument: &OsStr) -> String {
     let mut line = String::new();
     for chunk in argument.as_bytes().utf8_chunks() {
         for c in chunk.valid().chars() {
             match c {
-                '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => line.extend(c.escape_unicode()),
-                c if c.is_control() => line.extend(c.escape_debug()),
+                '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                    line.extend(c.escape_unicode());
+                }
+                c if c == '\\' || c.is_control() => line.extend(c.escape_debug()),
                 c => line.push(c),
             }
         }

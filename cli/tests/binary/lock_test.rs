@@ -51,13 +51,15 @@ fn no_input_can_look_like_another_line() {
             "bücher.example",
             "it's.\"a\"",
             "a\u{2028}b\u{202e}c\u{200b}d\u{85}e\u{feff}",
+            "a\u{200e}b\u{200f}c\u{61c}d\u{2066}e\u{200d}",
         ],
     );
     let expected = "refused\tx\\npermitted\\tapi.evil.test\thost_not_a_name\n\
-        refused\tevil.com\\ngood.com\thost_not_a_name\n\
+        refused\tevil.com\\\\ngood.com\thost_not_a_name\n\
         refused\tbücher.example\thost_not_a_name\n\
         refused\tit's.\"a\"\thost_not_a_name\n\
-        refused\ta\\u{2028}b\\u{202e}c\u{200b}d\\u{85}e\u{feff}\thost_not_a_name\n";
+        refused\ta\\u{2028}b\\u{202e}c\u{200b}d\\u{85}e\u{feff}\thost_not_a_name\n\
+        refused\ta\\u{200e}b\\u{200f}c\\u{61c}d\\u{2066}e\u{200d}\thost_not_a_name\n";
     assert_eq!((run.code, run.stdout.as_str()), (1, expected));
     let bytes = [
         OsStr::new("lock"),
@@ -67,6 +69,10 @@ fn no_input_can_look_like_another_line() {
     ];
     let run = keylend(&bytes);
     assert_eq!((run.code, run.stdout.as_str()), (1, "refused\t\\xff.com\thost_not_a_name\n"));
+    let bytes = [&bytes[..2], &[OsStr::from_bytes(b"--domain=a\n\\\xff.com"), OsStr::new("a.com")]].concat();
+    let run = keylend(&bytes);
+    assert_eq!((run.code, run.stdout.as_str()), (2, ""));
+    assert!(run.stderr.contains("'a\\n\\\\\\xff.com'"), "{}", run.stderr);
 }
 
 #[test]
@@ -116,6 +122,38 @@ fn a_host_that_begins_like_a_flag_never_passes_as_one() {
     let run = keylend(&flagged);
     assert_eq!((run.code, run.stdout.as_str()), (0, "permitted\tb.example.com\n"), "{}", run.stderr);
     assert!(keylend(&["lock", "test", "-h"]).stdout.contains("[--] <HOST>..."));
+}
+
+#[test]
+fn before_the_dashes_a_flag_may_hold_its_value_and_a_host_still_passes_as_none() {
+    let hosts = ["--domain=a.com", "--", "a.com"];
+    // (before the hosts, exit code, said)
+    let table: [(&[&str], i32, &str); 13] = [
+        (&["-ojson"], 0, ""),
+        (&["-o=json"], 0, ""),
+        (&["-otext", "-n=foo"], 0, ""),
+        (&["-nfoo"], 0, ""),
+        (&["-db.com"], 0, ""),
+        (&["-d=b.com"], 0, ""),
+        (&["-h.a.com"], 2, "'-h.a.com' begins like a flag"),
+        (&["-hojson"], 2, "'-hojson' begins like a flag"),
+        (&["-n.a.com"], 2, "such as payments"),
+        (&["-d-h.a.com"], 2, "'-h.a.com'"),
+        (&["-x"], 2, "'-x' begins like a flag"),
+        (&["-h"], 2, "'-h' goes without --domain"),
+        (&["--help"], 2, "'--help' goes without --domain"),
+    ];
+    for (more, code, said) in table {
+        let run = keylend(&[&["lock", "test"], more, &hosts].concat());
+        assert_eq!((run.code, run.stdout.is_empty()), (code, code == 2), "{more:?}: {}", run.stderr);
+        assert!(run.stderr.contains(said), "{more:?}: {}", run.stderr);
+        let run = keylend(&[&["lock", "test"], &hosts[..1], more, &hosts[2..]].concat());
+        assert_eq!((run.code, run.stdout.as_str()), (2, ""), "{more:?}");
+        assert!(run.stderr.contains("put -- before the hosts"), "{more:?}: {}", run.stderr);
+    }
+    // The first -- is the value of -d, as clap has it; what follows may still be a flag.
+    let run = keylend(&["lock", "test", "-da.com", "-d", "--", "-h.a.com"]);
+    assert_eq!((run.code, run.stdout.as_str()), (2, ""), "{}", run.stderr);
 }
 
 #[test]
@@ -172,7 +210,7 @@ fn the_verdicts_are_those_of_calls_in_a_cluster() {
         let expected = match verdict {
             "permitted" => (0, format!("permitted\t{host}\n")),
             "invalid" => (2, String::new()),
-            code => (1, format!("refused\t{host}\t{code}\n")),
+            code => (1, format!("refused\t{}\t{code}\n", host.replace('\\', r"\\"))),
         };
         permitted += usize::from(verdict == "permitted");
         assert_eq!((run.code, run.stdout), expected, "{line}");
