@@ -22,7 +22,12 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 #[command(after_help = "Examples:
   kubectl keylend put stripe-api-key --create --environment production --namespace payments
   kubectl keylend status stripe --namespace partner
-  kubectl keylend COMMAND --help      # says more, with examples")]
+  kubectl keylend COMMAND --help      # says more, with examples
+
+Exit codes:
+  0  done; of 'lock test' and 'status', that nothing refuses
+  1  refused, failed or not over in time: a value, a file of keys or the cluster is why
+  2  the arguments make no sense, and nothing was done")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

@@ -36,8 +36,8 @@ pub(crate) struct Put {
     /// The environment; the secret's base environment where it is left out.
     #[arg(long, short)]
     environment: Option<Environment>,
-    /// Make the secret if there is none.
-    #[arg(long)]
+    /// Make the secret if there is none; needs --environment.
+    #[arg(long, requires = "environment")]
     create: bool,
     /// How long to wait until the value is live, in seconds.
     #[arg(long, default_value_t = 30, value_name = "SECONDS", value_parser = argument::seconds)]
@@ -76,17 +76,20 @@ impl Put {
 
     async fn secret(&self, secrets: &Api<Secret>, namespace: &str) -> Result<Secret> {
         let name = self.name.as_str();
-        let secret = match secrets.get_opt(name).await.context("reading the secret")? {
-            Some(secret) => secret,
-            None if self.create => {
-                let environment = self.environment.as_ref().context("making a secret needs --environment")?;
+        let there = secrets.get_opt(name).await.context("reading the secret")?;
+        let secret = match (there, &self.environment) {
+            (Some(secret), _) => secret,
+            (None, Some(environment)) if self.create => {
                 let environment = environment.as_str().to_owned();
                 let empty = EnvironmentValue { name: environment.clone(), sealed: None };
                 let fresh = self.string(Some(environment), empty);
                 secrets.create(&PostParams::default(), &fresh).await.context("making the secret")?
             }
-            None => {
-                bail!("there is no Secret '{name}' in namespace '{namespace}'; apply one, or add --create")
+            (None, environment) => {
+                let environment = environment.as_ref().map_or("ENVIRONMENT", Environment::as_str);
+                bail!(
+                    "there is no Secret '{name}' in namespace '{namespace}'; apply one, or add --create --environment {environment}"
+                )
             }
         };
         match secret.spec.type_ {

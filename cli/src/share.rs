@@ -25,10 +25,11 @@ use tokio::time::Instant;
 use crate::{
     Global, Output, argument,
     cluster::{Cluster, Seen, see},
-    report::{InvalidArgument, complain, say},
+    report::{InvalidArgument, complain, say, sentence},
 };
 
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+const PINNED: &str = "whoever has it when the share is first accepted is pinned";
 
 /// Share a secret, or stop sharing it
 #[derive(Subcommand)]
@@ -84,7 +85,7 @@ pub(crate) struct Create {
     /// After how long the share ends by itself, such as 24h.
     #[arg(long, value_name = "DURATION", allow_hyphen_values = true, value_parser = argument::time_from_now)]
     expires_in: Option<Timestamp>,
-    /// Print the share instead of making it.
+    /// Print the share instead of making it; with --namespace no cluster is needed, which then adds no UID.
     #[arg(long)]
     dry_run: bool,
 }
@@ -114,13 +115,13 @@ impl Create {
     async fn run(self, global: &Global) -> Result<ExitCode> {
         DomainLock::parse(&self.domains).map_err(|error| InvalidArgument(format!("--domain: {error}")))?;
         Networks::parse(&self.networks).map_err(|error| InvalidArgument(format!("--network: {error}")))?;
+        if self.dry_run {
+            say(&serde_json::to_string_pretty(&self.draft(global).await?)?)?;
+            return Ok(ExitCode::SUCCESS);
+        }
         let cluster = Cluster::connect(global).await?;
         let recipient_uid = self.recipient_uid(&cluster, global.output).await?;
         let share = self.share(&cluster.namespace, recipient_uid);
-        if self.dry_run {
-            say(&serde_json::to_string_pretty(&share)?)?;
-            return Ok(ExitCode::SUCCESS);
-        }
         let shares: Api<SecretShare> = cluster.api();
         let made = shares.create(&PostParams::default(), &share).await.context("making the share")?;
         match global.output {
@@ -138,6 +139,28 @@ impl Create {
         Ok(ExitCode::SUCCESS)
     }
 
+    /// The share as a file for Git holds it: a cluster that does not answer leaves out what it alone knows.
+    async fn draft(&self, global: &Global) -> Result<SecretShare> {
+        let (namespace, recipient_uid) = match (Cluster::connect(global).await, &global.namespace) {
+            (Ok(cluster), _) => {
+                let uid = self.recipient_uid(&cluster, global.output).await;
+                (cluster.namespace, uid)
+            }
+            (Err(error), Some(namespace)) => (namespace.clone(), Err(error)),
+            (Err(error), None) => return Err(error.context("without a kubeconfig --namespace is needed")),
+        };
+        let recipient_uid = match recipient_uid {
+            Ok(uid) => uid,
+            Err(error) => {
+                let (name, why) = (&self.to_namespace, sentence(global, &error).await);
+                let lacks = format!("the share is printed without the UID of the namespace '{name}'");
+                complain(global.output, "warning", &format!("{lacks}, and {PINNED}: {why}"));
+                None
+            }
+        };
+        Ok(self.share(&namespace, recipient_uid))
+    }
+
     async fn recipient_uid(&self, cluster: &Cluster, output: Output) -> Result<Option<String>> {
         let name = &self.to_namespace;
         let namespaces: Api<Namespace> = Api::all(cluster.client.clone());
@@ -147,8 +170,7 @@ impl Create {
             Seen::Gone => "is not there",
             Seen::Hidden => "may not be read by you",
         };
-        let pinned = "whoever has it when the share is first accepted is pinned";
-        complain(output, "warning", &format!("the namespace '{name}' {why}; {pinned}"));
+        complain(output, "warning", &format!("the namespace '{name}' {why}; {PINNED}"));
         Ok(None)
     }
 

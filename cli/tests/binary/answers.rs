@@ -155,6 +155,23 @@ fn sealing_sharing_and_version_tell_the_same_answers_apart() {
 }
 
 #[test]
+fn a_secret_that_is_not_there_is_made_by_the_command_that_is_told() {
+    let api = ApiServer::begin();
+    permit_everything(&api);
+    let user = User::new(&api.kubeconfig(ADMINISTRATOR));
+    // (what was said, what to add)
+    let table: [(&[&str], &str); 2] = [
+        (&["put", "a"], "add --create --environment ENVIRONMENT"),
+        (&["put", "a", "--environment=staging"], "add --create --environment staging"),
+    ];
+    for (arguments, advice) in table {
+        let run = user.keylend(arguments);
+        assert_eq!((run.code, run.stdout.as_str()), (1, ""), "{arguments:?}");
+        assert!(run.stderr.trim_end().ends_with(advice), "{arguments:?}: {}", run.stderr);
+    }
+}
+
+#[test]
 fn a_server_that_does_not_answer_is_named_once_with_what_to_do() {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let gone = User::new(&json!({
@@ -173,6 +190,15 @@ fn a_server_that_does_not_answer_is_named_once_with_what_to_do() {
     for cause in ["Connection refused", "tcp connect error"] {
         assert_eq!(run.stderr.matches(cause).count(), 1, "{}", run.stderr);
     }
+    let share = "share create p --secret=a --environment=e --to-namespace=b --domain=a.example.com --dry-run";
+    let printed = gone.keylend(&share.split(' ').collect::<Vec<_>>());
+    let share: Value = serde_json::from_str(&printed.stdout).unwrap();
+    assert_eq!((printed.code, &share["metadata"]["namespace"]), (0, &json!("partner")), "{}", printed.stderr);
+    assert!(
+        printed.stderr.contains(&format!("no answer from the API server http://{address}")),
+        "{}",
+        printed.stderr
+    );
     let version: Value = serde_json::from_str(&gone.keylend(&["version", "-o", "json"]).stdout).unwrap();
     assert!(version["operator"].is_null(), "{version}");
     assert!(version["reason"].as_str().unwrap().contains(&address.to_string()), "{version}");

@@ -35,7 +35,9 @@ fn help_says_in_full_what_a_command_does() {
     // (command, said)
     let table = [
         ("put", "the very next call of everyone the secret is shared with carries the new value"),
+        ("put", "Make the secret if there is none; needs --environment"),
         ("seal", "spec.environments[].sealed.value"),
+        ("seal", "for sealing without a cluster; needs --namespace"),
         ("accept", "Makes a Secret of type Linked"),
         ("status", "Exits with 1 if a link refuses"),
         ("lock", "kubectl keylend lock test"),
@@ -47,6 +49,14 @@ fn help_says_in_full_what_a_command_does() {
         assert!(help.contains(said), "{command}: {help}");
         assert!(!all.contains(said), "{command}: one line a command: {all}");
     }
+}
+
+#[test]
+fn help_says_what_the_exit_codes_mean() {
+    let help = keylend(&["--help"]).stdout;
+    let (_, codes) = help.split_once("Exit codes:\n").unwrap();
+    let codes: Vec<_> = codes.lines().filter_map(|line| line.trim_start().split_once("  ")).collect();
+    assert_eq!(codes.iter().map(|(code, _)| *code).collect::<Vec<_>>(), ["0", "1", "2"], "{help}");
 }
 
 #[test]
@@ -63,6 +73,7 @@ fn arguments_that_make_no_sense_are_named_and_exit_with_2() {
         (vec!["put"], "<NAME>"),
         (vec!["put", "a.b"], "'a.b'"),
         (vec!["put", "a", "--environment=Production"], "'Production'"),
+        (vec!["put", "a", "--create"], "--environment <ENVIRONMENT>"),
         (vec!["seal", "a"], "--environment"),
         (vec!["status"], "<ROUTE>"),
         (vec!["seal", "a", "--environment=e", "-n", ""], "such as payments"),
@@ -107,4 +118,23 @@ fn without_a_cluster_commands_say_so_and_version_still_answers() {
     let run = keylend(&["version"]);
     assert_eq!(run.code, 0);
     assert!(run.stdout.starts_with(&format!("plugin    {}", env!("CARGO_PKG_VERSION"))), "{}", run.stdout);
+}
+
+#[test]
+fn a_share_for_git_is_printed_without_a_cluster_and_what_it_lacks_is_told() {
+    let create = ["share", "create", "partner", "--secret=a", "--environment=e", "--to-namespace=partner"];
+    let print = |more: &[&'static str]| keylend(&[&create[..], &["--domain=a.example.com"], more].concat());
+    let run = print(&["--dry-run", "--namespace=payments"]);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    let share: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(share["metadata"], serde_json::json!({"name": "partner", "namespace": "payments"}));
+    assert_eq!(share["spec"]["recipient"], serde_json::json!({"namespace": {"name": "partner"}}));
+    assert!(run.stderr.starts_with("warning: the share is printed without the UID"), "{}", run.stderr);
+    assert!(run.stderr.contains("kubeconfig"), "{}", run.stderr);
+    // (arguments, named): what the cluster would have to tell, and what is made in it
+    for (more, named) in [(&["--dry-run"][..], "--namespace"), (&["--namespace=payments"], "kubeconfig")] {
+        let run = print(more);
+        assert_eq!((run.code, run.stdout.as_str()), (1, ""), "{more:?}");
+        assert!(run.stderr.starts_with("error: ") && run.stderr.contains(named), "{more:?}: {}", run.stderr);
+    }
 }
