@@ -2,7 +2,7 @@
 //!
 //! Promises: [`AuditLog::intent`] and its like return a [`Position`] only after the row is durable
 //! (`fdatasync`), so whoever has one may go on; rows survive `kill -9`; the rows of a replica are one hash chain,
-//! which [`verify::Verifier`] checks; no row holds a value; no caller can fill the log, or keep others from it; nobody
+//! which [`inspect::inspect`] checks; no row holds a value; no caller can fill the log, or keep others from it; nobody
 //! waits longer than [`Settings::patience`] for a disk that hangs.
 //!
 //! How: callers queue encoded rows (`row`, `text`); one thread (`writer`) takes all that wait, chains them
@@ -15,6 +15,7 @@
 mod budget;
 mod chain;
 mod counters;
+pub mod inspect;
 mod mirror;
 mod recover;
 mod room;

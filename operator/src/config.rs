@@ -5,6 +5,10 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::{Args, Parser, Subcommand};
 use jiff::SignedDuration;
 
+use crate::audit::Head;
+
+const AUDIT_DIRECTORY: &str = "/var/lib/keylend/audit";
+
 /// What the operator was started with.
 #[derive(Parser, Debug)]
 #[command(
@@ -25,6 +29,19 @@ pub enum Command {
     Run(Box<Config>),
     /// Take our finalizers off every object, after Keylend was uninstalled.
     Lift,
+    /// Say whether the audit log is whole; exits with 1 if it is not, and names the lines. It may be written meanwhile.
+    VerifyAudit(Inspection),
+}
+
+/// Which log, and what else is known of it.
+#[derive(Args, Debug, Clone)]
+pub struct Inspection {
+    /// Where the audit log is kept.
+    #[arg(long, default_value = AUDIT_DIRECTORY)]
+    pub audit_directory: PathBuf,
+    /// A head that an earlier run printed: without it a log that was cut at its end is whole; may be repeated.
+    #[arg(long = "head", value_name = "NUMBER:HASH")]
+    pub heads: Vec<Head>,
 }
 
 /// How one replica runs. Everything that other parts rely on is fixed and not in here.
@@ -40,7 +57,7 @@ pub struct Config {
     #[arg(long, env = "KEYLEND_REPLICA")]
     pub replica: String,
     /// Where the audit log is kept.
-    #[arg(long, default_value = "/var/lib/keylend/audit")]
+    #[arg(long, default_value = AUDIT_DIRECTORY)]
     pub audit_directory: PathBuf,
     /// How large the audit log may become, in bytes.
     #[arg(long, default_value_t = 805_306_368)]
@@ -76,6 +93,9 @@ mod tests {
         let Command::Run(config) = Arguments::try_parse_from(arguments).unwrap().command else { panic!() };
         let lift = Arguments::try_parse_from(["keylend-operator", "lift"]).unwrap().command;
         assert!(matches!(lift, Command::Lift));
+        let verify = Arguments::try_parse_from(["keylend-operator", "verify-audit"]).unwrap().command;
+        let Command::VerifyAudit(inspection) = verify else { panic!() };
+        assert_eq!(inspection.audit_directory, config.audit_directory);
         assert_eq!(config.audit_minimum_retention, SignedDuration::from_hours(168));
         assert!(duration("-1h").is_err());
         assert!(duration("soon").is_err());

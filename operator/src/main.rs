@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use clap::Parser;
 use keylend_operator::{
     app::{self, App, process},
-    config::{Arguments, Command},
-    fault::with_causes,
+    audit::inspect::{Verdict, inspect},
+    config::{Arguments, Command, Inspection},
+    fault::{Fault, with_causes},
     lift,
 };
 use zeroizing_alloc::ZeroAlloc;
@@ -29,12 +30,19 @@ fn main() -> ExitCode {
     };
     let outcome = runtime.block_on(async {
         match command {
-            Command::Run(config) => App::build(*config).await?.run().await,
-            Command::Lift => lift::lift(&app::client().await?).await,
+            Command::Run(config) => App::build(*config).await?.run().await.map(|()| ExitCode::SUCCESS),
+            Command::Lift => lift::lift(&app::client().await?).await.map(|()| ExitCode::SUCCESS),
+            Command::VerifyAudit(Inspection { audit_directory, heads }) => {
+                match inspect(&audit_directory, &heads, &mut std::io::stdout()) {
+                    Ok(Verdict::Whole) => Ok(ExitCode::SUCCESS),
+                    Ok(Verdict::Flawed) => Ok(ExitCode::FAILURE),
+                    Err(error) => Err(Fault::new("reading the audit log", error)),
+                }
+            }
         }
     });
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(fault) => complain("the operator stopped", &fault),
     }
 }

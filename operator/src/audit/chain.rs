@@ -8,6 +8,7 @@
 
 use std::fmt;
 use std::io::{self, BufRead, Read};
+use std::str::FromStr;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use jiff::Timestamp;
@@ -114,6 +115,27 @@ impl Head {
         lines.extend_from_slice(END);
         lines.push(b'\n');
         Self { seq, hash }
+    }
+}
+
+/// A text is not a [`Head`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("write a head as NUMBER:HASH, as it is printed")]
+pub struct NotAHead;
+
+impl fmt::Display for Head {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}:{}", self.seq, self.hash)
+    }
+}
+
+impl FromStr for Head {
+    type Err = NotAHead;
+
+    fn from_str(text: &str) -> Result<Self, NotAHead> {
+        let (seq, hash) = text.split_once(':').ok_or(NotAHead)?;
+        let hash = Digest::from_hex(hash.as_bytes()).ok_or(NotAHead)?;
+        Ok(Self { seq: seq.parse().map_err(|_| NotAHead)?, hash })
     }
 }
 

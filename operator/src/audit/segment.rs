@@ -17,8 +17,18 @@ pub(super) fn name(first: u64) -> String {
 }
 
 /// The number of the first row, from a file name.
-pub(super) fn first_of(name: &str) -> Option<u64> {
+fn first_of(name: &str) -> Option<u64> {
     name.strip_suffix(".jsonl").filter(|digits| digits.len() == 20)?.parse().ok()
+}
+
+/// The segments in `directory`, oldest first.
+pub(super) fn segments_in(directory: &Path) -> io::Result<Vec<u64>> {
+    let mut segments = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        segments.extend(entry?.file_name().to_str().and_then(first_of));
+    }
+    segments.sort_unstable();
+    Ok(segments)
 }
 
 /// The log's directory, held by one process at a time.
@@ -48,12 +58,7 @@ impl Directory {
 
     /// The segments that are there, oldest first.
     pub(super) fn segments(&self) -> io::Result<Vec<u64>> {
-        let mut segments = Vec::new();
-        for entry in std::fs::read_dir(&self.path)? {
-            segments.extend(entry?.file_name().to_str().and_then(first_of));
-        }
-        segments.sort_unstable();
-        Ok(segments)
+        segments_in(&self.path)
     }
 
     pub(super) fn remove(&self, first: u64) -> io::Result<()> {

@@ -34,7 +34,7 @@ pub(crate) fn open_in(directory: &std::path::Path) -> AuditLog {
 }
 
 /// A directory of one test, gone afterwards.
-pub(crate) struct Scratch(PathBuf);
+pub(crate) struct Scratch(pub(super) PathBuf);
 
 impl Scratch {
     pub(crate) fn new() -> Self {
@@ -70,7 +70,7 @@ impl Scratch {
         AuditLog::open(self.settings(), DENIALS, io::sink()).unwrap()
     }
 
-    fn segments(&self) -> Vec<PathBuf> {
+    pub(super) fn segments(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().path());
         let mut segments: Vec<_> =
             entries.filter(|path| path.extension().is_some_and(|end| end == "jsonl")).collect();
@@ -117,7 +117,7 @@ fn ids(call: usize) -> CallIds {
     }
 }
 
-fn intent(call: usize) -> Intent {
+pub(super) fn intent(call: usize) -> Intent {
     Intent {
         call: ids(call),
         caller: caller("shop-1"),
