@@ -42,6 +42,11 @@ fn every_hit_has_one_row_across_a_kill_of_every_replica_under_load() {
     let missing = hits[hits.len() / 2].as_str();
     rows.retain(|trace| trace != missing);
     assert_eq!(unaccounted(&hits, &rows), HashSet::from([missing]), "a hit without its row would be found");
+    for replica in operator::REPLICAS {
+        let verify = ["exec", replica, "--", "/keylend-operator", "verify-audit"];
+        let said = operator::kubectl().run(&verify).expect_ok();
+        assert!(said.contains(" rows, whole: "), "{said}");
+    }
 }
 
 /// The traces of all intent rows.
