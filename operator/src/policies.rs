@@ -157,7 +157,6 @@ where
 #[cfg(test)]
 pub(crate) mod tests {
     use keylend_api_server::ApiServer;
-    use serde_json::json;
 
     use super::*;
 
@@ -175,6 +174,23 @@ pub(crate) mod tests {
         }
     }
 
+    /// What could be made of one field of a policy's or binding's specification.
+    const ALTERED: [(&str, &str, &str); 13] = [
+        ("policies", "matchConstraints", "{}"),
+        ("policies", "validations", r#"[{"expression": "true"}]"#),
+        ("policies", "variables", r#"[{"name": "others", "expression": "[]"}]"#),
+        ("policies", "failurePolicy", r#""Ignore""#),
+        ("policies", "matchConditions", r#"[{"name": "never", "expression": "false"}]"#),
+        ("policies", "paramKind", r#"{"apiVersion": "v1", "kind": "ConfigMap"}"#),
+        ("policies", "auditAnnotations", r#"[{"key": "seen", "valueExpression": "'yes'"}]"#),
+        ("policybindings", "policyName", r#""another""#),
+        ("policybindings", "matchResources", r#"{"namespaceSelector": {"matchLabels": {"a": "b"}}}"#),
+        ("policybindings", "validationActions", r#"["Warn"]"#),
+        ("policybindings", "validationActions", r#"["Deny", "Audit"]"#),
+        ("policybindings", "validationActions", "null"),
+        ("policybindings", "paramRef", r#"{"name": "partner", "parameterNotFoundAction": "Allow"}"#),
+    ];
+
     #[tokio::test]
     async fn each_policy_and_binding_must_stand_unaltered() {
         let policies = Policies::built_in().unwrap();
@@ -184,13 +200,21 @@ pub(crate) mod tests {
         let paths: Vec<String> = api.log().iter().map(|line| line.replace("GET ", "")).collect();
         assert_eq!(paths.len(), 2 * policies.rules.len());
         for path in paths {
+            let (kind, name) = path.rsplit_once('/').unwrap();
+            let missed = async |how: &str| match policies.look(&api.client()).await {
+                PoliciesState::Altered(it) => assert!(it.ends_with(&format!(" {name}")), "{it}: {how}"),
+                PoliciesState::Unaltered => panic!("{path} counts as unaltered {how}"),
+            };
             let whole = api.unset(&path).unwrap();
-            assert_ne!(policies.look(&api.client()).await, PoliciesState::Unaltered, "without {path}");
-            let mut altered = whole.clone();
-            altered["spec"]["matchConstraints"] = json!({});
-            altered["spec"]["matchResources"] = json!({"namespaceSelector": {"matchLabels": {"a": "b"}}});
-            api.set(&path, altered);
-            assert_ne!(policies.look(&api.client()).await, PoliciesState::Unaltered, "with another {path}");
+            missed("once it is missing").await;
+            let of_its_kind: Vec<_> = ALTERED.iter().filter(|(ending, ..)| kind.ends_with(ending)).collect();
+            assert!(of_its_kind.len() > 5, "{kind}");
+            for (_, field, now) in of_its_kind {
+                let mut altered = whole.clone();
+                altered["spec"][field] = serde_json::from_str(now).unwrap();
+                api.set(&path, altered);
+                missed(&format!("with {field} {now}")).await;
+            }
             api.set(&path, whole);
         }
         assert_eq!(policies.look(&api.client()).await, PoliciesState::Unaltered);
