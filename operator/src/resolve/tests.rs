@@ -49,18 +49,35 @@ async fn a_stop_is_seen_at_once_whatever_the_watch_has_seen() {
 
 #[tokio::test]
 async fn a_value_set_after_a_stop_never_reaches_the_stopped() {
-    for moment in [SECRET, SHARE] {
+    type Change = fn(&ApiServer);
+    let set: Change = |api| point_at(api, 5);
+    let stop_and_set: Change = |api| {
+        revoke(api);
+        point_at(api, 5);
+    };
+    // (after which read, what the owner does, what this call gets, what the next one gets)
+    let table = [
+        (SECRET, stop_and_set, "share_revoked", "share_revoked"),
+        (SHARE, stop_and_set, "kl-test-value-4", "share_revoked"),
+        (SHARE, set, "kl-test-value-4", "kl-test-value-5"),
+    ];
+    for (moment, change, first, next) in table {
         let hook = move |api: &ApiServer, path: &str| {
             if path == moment {
-                revoke(api);
-                point_at(api, 5);
+                change(api);
             }
         };
         let operator = Operator::complete().await;
         operator.api.after_each(hook);
         operator.put(5, "kl-test-value-5").await;
-        let value = operator.ask().await.unwrap_or_default();
-        assert_ne!(value, "kl-test-value-5", "stopped after the read of {moment}");
+        for expected in [first, next] {
+            let got = match operator.ask().await {
+                Ok(value) => value,
+                Err(Failure::Refused(refusal)) => refusal.code().to_owned(),
+                Err(Failure::Broke(fault)) => panic!("{fault:?}"),
+            };
+            assert_eq!(got, expected, "after the read of {moment}");
+        }
     }
 }
 
