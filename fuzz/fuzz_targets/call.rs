@@ -3,4 +3,4 @@
 
 use keylend_fuzz::{arbitrary::calls_are_sent_once_and_show_nothing, survive_broken_pipes};
 
-libfuzzer_sys::fuzz_target!(init: survive_broken_pipes(), |bytes: &[u8]| calls_are_sent_once_and_show_nothing(bytes));
+libfuzzer_sys::fuzz_target!(init: survive_broken_pipes(), |bytes: &[u8]| { calls_are_sent_once_and_show_nothing(bytes); });
