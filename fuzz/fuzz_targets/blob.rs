@@ -3,4 +3,6 @@
 
 use keylend_fuzz::sent::blobs_have_one_spelling;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| blobs_have_one_spelling(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    blobs_have_one_spelling(bytes);
+});

@@ -3,4 +3,6 @@
 
 use keylend_fuzz::policies::locks_permit_what_they_list;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| locks_permit_what_they_list(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    locks_permit_what_they_list(bytes);
+});

@@ -3,4 +3,6 @@
 
 use keylend_fuzz::policies::environments_are_labels;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| environments_are_labels(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    environments_are_labels(bytes);
+});

@@ -3,4 +3,6 @@
 
 use keylend_fuzz::sent::fields_are_their_parts;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fields_are_their_parts(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    fields_are_their_parts(bytes);
+});

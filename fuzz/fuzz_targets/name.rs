@@ -3,4 +3,6 @@
 
 use keylend_fuzz::policies::names_fold_once;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| names_fold_once(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    names_fold_once(bytes);
+});

@@ -3,4 +3,6 @@
 
 use keylend_fuzz::policies::answers_are_approved_one_by_one;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| answers_are_approved_one_by_one(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    answers_are_approved_one_by_one(bytes);
+});

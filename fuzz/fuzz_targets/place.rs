@@ -3,4 +3,6 @@
 
 use keylend_fuzz::policies::places_are_fields_of_their_own;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| places_are_fields_of_their_own(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    places_are_fields_of_their_own(bytes);
+});

@@ -3,4 +3,6 @@
 
 use keylend_fuzz::sent::values_are_text;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| values_are_text(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    values_are_text(bytes);
+});

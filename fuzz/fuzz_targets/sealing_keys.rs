@@ -3,4 +3,6 @@
 
 use keylend_fuzz::sent::sealing_keys_stand_under_their_names;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| sealing_keys_stand_under_their_names(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    sealing_keys_stand_under_their_names(bytes);
+});

@@ -3,4 +3,6 @@
 
 use keylend_fuzz::policies::templates_are_their_segments;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| templates_are_their_segments(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    templates_are_their_segments(bytes);
+});

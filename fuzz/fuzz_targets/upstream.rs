@@ -3,4 +3,6 @@
 
 use keylend_fuzz::policies::upstreams_are_origins;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| upstreams_are_origins(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    upstreams_are_origins(bytes);
+});

@@ -3,4 +3,6 @@
 
 use keylend_fuzz::sent::messages_are_understood_whole;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| messages_are_understood_whole(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    messages_are_understood_whole(bytes);
+});

@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 
 use crate::{policies, sent};
 
-type Property = fn(&[u8]);
+/// Says whether the bytes were accepted.
+type Property = fn(&[u8]) -> bool;
 
 const TABLE: [(&str, Property); 14] = [
     ("host", policies::hosts_have_one_spelling),
@@ -44,13 +45,10 @@ fn each_fuzz_target_of_these_properties_is_in_the_table() {
 }
 
 #[test]
-fn every_seed_has_the_property_of_its_target() {
+fn every_seed_has_the_property_of_its_target_and_one_at_least_is_accepted() {
     for (target, property) in TABLE {
-        let seeds: Vec<_> = seeds(target).collect();
-        assert!(!seeds.is_empty(), "{target}");
-        for seed in seeds {
-            property(&seed);
-        }
+        let accepted = seeds(target).filter(|seed| property(seed)).count();
+        assert!(accepted > 0, "{target}");
     }
 }
 
@@ -113,7 +111,7 @@ proptest! {
     #[test]
     fn seeds_with_a_few_bytes_changed_have_the_property_of_their_target(edits in vec(edit(), 1..4)) {
         for (target, property) in TABLE {
-            seeds(target).for_each(|seed| property(&edited(seed, &edits)));
+            seeds(target).for_each(|seed| _ = property(&edited(seed, &edits)));
         }
     }
 }

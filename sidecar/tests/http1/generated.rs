@@ -3,7 +3,10 @@
 use keylend_sidecar::http1::Asked;
 use proptest::{collection::vec, prelude::*, sample::select};
 
-use crate::properties::{chunks_have_one_reading, requests_have_one_reading, responses_have_one_reading};
+use crate::properties::{
+    Arrival, Ending, chunks_have_one_reading, read_chunks, read_requests, read_response,
+    requests_have_one_reading, responses_have_one_reading,
+};
 
 const REQUEST_PARTS: &[&[u8]] = &[
     b"GET ",
@@ -104,16 +107,28 @@ fn pieces(parts: &'static [&'static [u8]]) -> impl Strategy<Value = Vec<u8>> {
 }
 
 /// What the fuzz target begins with.
-fn seeds(target: &str) -> impl Iterator<Item = Vec<u8>> {
+fn seeds(target: &str) -> Vec<Vec<u8>> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/seeds/").to_owned() + target;
-    std::fs::read_dir(folder).unwrap().map(|seed| std::fs::read(seed.unwrap().path()).unwrap())
+    let seeds: Vec<_> =
+        std::fs::read_dir(folder).unwrap().map(|seed| std::fs::read(seed.unwrap().path()).unwrap()).collect();
+    assert!(!seeds.is_empty(), "{target}");
+    seeds
 }
 
 #[test]
-fn the_seeds_of_the_fuzz_targets_are_read_alike_too() {
-    seeds("http1_request").for_each(|bytes| requests_have_one_reading(&bytes));
-    seeds("http1_response").for_each(|bytes| responses_have_one_reading(&bytes, Asked::Other));
-    seeds("http1_chunks").for_each(|bytes| chunks_have_one_reading(&bytes));
+fn the_seeds_of_the_fuzz_targets_are_read_alike_too_and_to_their_end() {
+    for bytes in seeds("http1_request") {
+        requests_have_one_reading(&bytes);
+        assert_eq!(read_requests(&bytes, Arrival::Whole).ending, Ending::Orderly);
+    }
+    for bytes in seeds("http1_response") {
+        responses_have_one_reading(&bytes, Asked::Other);
+        assert_eq!(read_response(&bytes, Asked::Other, Arrival::Whole).ending, Ending::Orderly);
+    }
+    for bytes in seeds("http1_chunks") {
+        chunks_have_one_reading(&bytes);
+        assert_eq!(read_chunks(&bytes, Arrival::Whole).1, Ending::Orderly);
+    }
 }
 
 proptest! {
