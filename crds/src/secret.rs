@@ -10,6 +10,9 @@ use crate::condition::Condition;
 /// The one field of a String.
 pub const VALUE_FIELD: &str = "value";
 
+/// Every whole number up to this one stands in JSON as it is (RFC 8259, 6).
+const MOST: i64 = (1 << 53) - 1;
+
 /// A secret. `kubectl explain klsec`.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
@@ -173,6 +176,7 @@ pub struct SecretStatus {
     pub conditions: Vec<Condition>,
     /// The highest version that any field of this secret was given; none is given twice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = MOST))]
     pub last_version: Option<i64>,
     /// Where the live values rest.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -207,13 +211,16 @@ pub struct FieldStatus {
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
     /// Grows with each value of the secret.
+    #[schemars(range(min = 0, max = MOST))]
     pub version: i64,
     /// Grows each time the same value is wrapped anew.
+    #[schemars(range(min = 0, max = MOST))]
     pub wrap_generation: i64,
     /// When the value became live (RFC 3339, UTC).
     #[schemars(length(max = 40))]
     pub updated_at: String,
     /// When the live blob says it was sealed, in milliseconds since 1970.
+    #[schemars(range(min = 0, max = MOST))]
     pub sealed_at_ms: i64,
     /// SHA-256 of the blobs taken in or passed over, newest first, the last 32: none of them is ever taken in again.
     #[schemars(with = "Vec<String>", length(max = 32), inner(length(min = 64, max = 64)))]

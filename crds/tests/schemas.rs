@@ -1,7 +1,7 @@
 //! What the API server may hold of us is bounded in every field, and each kind is found and shown as documented.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+    CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
 
 #[test]
@@ -29,8 +29,17 @@ fn a_field_without_a_bound_is_found() {
         ..Default::default()
     };
     let small = |values| JSONSchemaProps { max_properties: Some(9), ..map(values) };
+    let number = || JSONSchemaProps { type_: Some("integer".to_owned()), ..Default::default() };
+    let least = || JSONSchemaProps { minimum: Some(0.0), ..number() };
+    let both = || JSONSchemaProps { maximum: Some(9.0), ..least() };
+    let with = |name: &str, property| JSONSchemaProps {
+        type_: Some("object".to_owned()),
+        properties: Some([(name.to_owned(), property)].into()),
+        ..Default::default()
+    };
+    let one_of = || JSONSchemaProps { enum_: Some(vec![JSON("Live".into())]), ..text() };
     let free = JSONSchemaProps { type_: Some("object".to_owned()), ..Default::default() };
-    let table = [
+    let table = vec![
         (short(), vec![]),
         (text(), vec!["it"]),
         (few(short()), vec![]),
@@ -39,6 +48,15 @@ fn a_field_without_a_bound_is_found() {
         (small(few(short())), vec![]),
         (small(text()), vec!["it{}"]),
         (map(short()), vec!["it"]),
+        (number(), vec!["it"]),
+        (least(), vec!["it"]),
+        (both(), vec![]),
+        (with("observedGeneration", number()), vec![]),
+        (with("version", number()), vec!["it.version"]),
+        (with("reason", one_of()), vec![]),
+        (with("reason", short()), vec!["it.reason"]),
+        (with("type", short()), vec!["it.type"]),
+        (with("message", short()), vec![]),
         (free, vec!["it"]),
         (JSONSchemaProps::default(), vec!["it"]),
     ];
@@ -89,7 +107,12 @@ fn each_kind_has_its_names_columns_and_selectable_fields() {
     }
 }
 
-/// Adds the path of each field below `schema` whose size nothing limits.
+/// What stands in these is one of a closed list.
+const CLOSED: [&str; 3] = ["type", "reason", "status"];
+/// Numbers that are the API server's.
+const OF_KUBERNETES: [&str; 1] = ["observedGeneration"];
+
+/// Adds the path of each field below `schema` that may hold anything, or anything of its size.
 fn walk(schema: &JSONSchemaProps, path: &str, unbounded: &mut Vec<String>) {
     let properties = schema.properties.iter().flatten();
     let bounded = match schema.type_.as_deref() {
@@ -97,14 +120,21 @@ fn walk(schema: &JSONSchemaProps, path: &str, unbounded: &mut Vec<String>) {
         Some("array") => schema.max_items.is_some() && schema.items.is_some(),
         Some("object") if schema.additional_properties.is_some() => schema.max_properties.is_some(),
         Some("object") => properties.clone().next().is_some(),
-        Some("integer" | "boolean") => true,
+        Some("integer") => schema.minimum.is_some() && schema.maximum.is_some(),
+        Some("boolean") => true,
         _ => false,
     };
     if !bounded || schema.x_kubernetes_preserve_unknown_fields == Some(true) {
         unbounded.push(path.to_owned());
     }
     for (name, property) in properties {
-        walk(property, &format!("{path}.{name}"), unbounded);
+        let path = format!("{path}.{name}");
+        let is_text = property.type_.as_deref() == Some("string");
+        if is_text && CLOSED.contains(&name.as_str()) && property.enum_.is_none() {
+            unbounded.push(path);
+        } else if !OF_KUBERNETES.contains(&name.as_str()) {
+            walk(property, &path, unbounded);
+        }
     }
     if let Some(JSONSchemaPropsOrArray::Schema(items)) = &schema.items {
         walk(items, &format!("{path}[]"), unbounded);
