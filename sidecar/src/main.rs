@@ -82,3 +82,22 @@ fn probe(which: Probe) -> ExitCode {
 fn say(out: &mut dyn Write, text: &str) -> ExitCode {
     if writeln!(out, "{text}").is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::File, hint::black_box, os::unix::fs::FileExt as _};
+
+    #[test]
+    fn what_is_freed_is_wiped() {
+        let memory = File::open("/proc/self/mem").unwrap();
+        let mut seen = [0; 4096];
+        let value = black_box(vec![b'x'; seen.len()]);
+        let place = u64::try_from(value.as_ptr().addr()).unwrap();
+        memory.read_exact_at(&mut seen, place).unwrap();
+        assert!(seen == *value, "this is no way to see it");
+        drop(value);
+        memory.read_exact_at(&mut seen, place).unwrap();
+        // The system's allocator begins what is free with notes of its own.
+        assert!(seen[64..].iter().all(|byte| *byte == 0), "a value is still there");
+    }
+}
