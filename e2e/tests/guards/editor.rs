@@ -2,10 +2,14 @@
 
 use std::path::PathBuf;
 
-use keylend_e2e::{Kubectl, Stage};
+use keylend_e2e::{Kubectl, Stage, pod};
 use serde_json::{Value, json};
 
 use crate::{VALUE, forged};
+
+const NAME: &str = "is reserved for the first init container";
+const USER: &str = "the user 2102 is reserved";
+const TOKEN: &str = "stands only in the volume keylend-token of an injected pod";
 
 /// Somebody with the rights of an editor in a stage's recipient namespace, and the right to debug, which `edit` lacks.
 pub(crate) struct Editor {
@@ -46,6 +50,17 @@ impl Editor {
     #[track_caller]
     fn tries(&self, pod: &Value) -> keylend_e2e::Outcome {
         self.kubectl.run_with_input(&["create", "--dry-run=server", "--filename=-"], &pod.to_string())
+    }
+
+    /// Refused by the policy of pods' shape because of what stands at `pointer`.
+    #[track_caller]
+    fn is_refused(&self, pod: &Value, pointer: &str, value: &Value, words: &str) {
+        let mut pod = pod.clone();
+        forged::set(&mut pod, pointer, value.clone());
+        let denied = "'keylend-pod-shape' with binding 'keylend-pod-shape' denied request";
+        let tried = self.tries(&pod);
+        let refused = !tried.ok && tried.stderr.contains(denied) && tried.stderr.contains(words);
+        assert!(refused, "{pointer}: {value}: {tried:?}");
     }
 }
 
@@ -118,37 +133,28 @@ fn a_pod_that_could_look_into_a_sidecar_is_refused() {
     let plain = plain();
     editor.tries(&injected).expect_ok();
     editor.tries(&plain).expect_ok();
-    let context = "/spec/containers/0/securityContext";
     let token = json!({"serviceAccountToken": {"audience": "keylend.dev/sidecar", "path": "token"}});
     let projected = json!([{"name": "t", "projected": {"sources": [token]}}]);
     let mut extra = injected["spec"]["volumes"].as_array().unwrap().clone();
     extra.push(projected[0].clone());
-    let mount = json!([{"name": "keylend-token", "mountPath": "/t"}]);
+    let namespaces = "no namespace of the host";
+    let (context, label) = ("/spec/containers/0/securityContext", json!({"app": "forged"}));
     let table = [
-        (&injected, "/spec/hostPID", json!(true)),
-        (&injected, "/spec/hostIPC", json!(true)),
-        (&injected, "/spec/hostNetwork", json!(true)),
-        (&injected, "/spec/shareProcessNamespace", json!(true)),
-        (&injected, context, json!({"privileged": true})),
-        (&injected, context, json!({"capabilities": {"add": ["SYS_PTRACE"]}})),
-        (&injected, context, json!({"runAsUser": 2102})),
-        (&injected, "/spec/securityContext", json!({"runAsUser": 2102})),
-        (&injected, "/spec/containers/0/volumeMounts", mount),
-        (&injected, "/spec/volumes", json!(extra)),
-        (&injected, "/metadata/labels", json!({"app": "forged"})),
-        (&plain, context, json!({"runAsUser": 2102})),
-        (&plain, "/spec/securityContext", json!({"runAsUser": 2102})),
-        (&plain, "/spec/volumes", projected),
-        (&plain, "/spec/volumes", json!([{"name": "keylend-token", "emptyDir": {}}])),
-        (&plain, "/spec/containers/0/name", json!("keylend-sidecar")),
+        (&injected, "/spec/hostPID", json!(true), namespaces),
+        (&injected, "/spec/hostIPC", json!(true), namespaces),
+        (&injected, "/spec/hostNetwork", json!(true), namespaces),
+        (&injected, "/spec/shareProcessNamespace", json!(true), namespaces),
+        (&injected, "/spec/securityContext", json!({"runAsUser": 2102}), USER),
+        (&injected, "/spec/volumes", json!(extra), TOKEN),
+        (&injected, "/metadata/labels", label, "keeps the label keylend.dev/injected"),
+        (&plain, "/spec/securityContext", json!({"runAsUser": 2102}), USER),
+        (&plain, "/spec/volumes", projected, TOKEN),
+        (&plain, "/spec/volumes", json!([{"name": "keylend-token", "emptyDir": {}}]), TOKEN),
     ];
-    for (base, pointer, value) in table {
-        let mut pod = base.clone();
-        forged::set(&mut pod, pointer, value.clone());
-        let words = "'keylend-pod-shape' with binding 'keylend-pod-shape' denied request";
-        println!("{pointer}: {value}");
-        editor.tries(&pod).expect_refused(words);
+    for (base, pointer, value, words) in &table {
+        editor.is_refused(base, pointer, value, words);
     }
+    no_other_container_is_fit_to_look(&editor, &injected, &plain);
     let mut unmasked = injected.clone();
     forged::set(&mut unmasked, "/spec/hostUsers", json!(false));
     forged::set(&mut unmasked, context, json!({"procMount": "Unmasked"}));
@@ -159,6 +165,79 @@ fn a_pod_that_could_look_into_a_sidecar_is_refused() {
     let mut host = plain.clone();
     forged::set(&mut host, "/spec/hostPID", json!(true));
     editor.tries(&host).expect_ok();
+}
+
+/// What a container may not have: the app's, and an init container that is not the first, alike.
+fn no_other_container_is_fit_to_look(editor: &Editor, injected: &Value, plain: &Value) {
+    let helped = [injected, plain].map(with_helper);
+    for pod in &helped {
+        editor.tries(pod).expect_ok();
+    }
+    for container in ["containers/0", "initContainers/1"] {
+        for (field, value, words) in not_beside_the_sidecar() {
+            editor.is_refused(&helped[0], &format!("/spec/{container}/{field}"), &value, words);
+        }
+        for (field, value, words) in not_anywhere() {
+            editor.is_refused(&helped[1], &format!("/spec/{container}/{field}"), &value, words);
+        }
+    }
+    for sources in token_sources(injected) {
+        editor.is_refused(injected, "/spec/volumes", &sources, TOKEN);
+    }
+    let mut second = helped[0].clone();
+    second["spec"]["initContainers"].as_array_mut().unwrap().reverse();
+    editor.is_refused(&second, "/metadata/name", &json!("second"), NAME);
+    // Kubernetes itself lets no two containers of a pod have one name.
+    let mut twice = helped[0].clone();
+    forged::set(&mut twice, "/spec/initContainers/1/name", json!("keylend-sidecar"));
+    editor.tries(&twice).expect_refused("spec.initContainers[1].name: Duplicate value: \"keylend-sidecar\"");
+}
+
+/// A field of a container, a value for it, and why it is refused.
+type Unfit = Vec<(&'static str, Value, &'static str)>;
+
+/// What no other container of an injected pod has.
+fn not_beside_the_sidecar() -> Unfit {
+    let mount = json!([{"name": "keylend-token", "mountPath": "/t"}]);
+    let power = "no container is privileged, adds a capability";
+    vec![
+        ("securityContext", json!({"privileged": true}), power),
+        ("securityContext", json!({"capabilities": {"add": ["SYS_PTRACE"]}}), power),
+        ("securityContext", json!({"runAsUser": 2102}), USER),
+        ("volumeMounts", mount, "is mounted by the container keylend-sidecar alone"),
+    ]
+}
+
+/// What no container of any other pod has.
+fn not_anywhere() -> Unfit {
+    vec![("securityContext", json!({"runAsUser": 2102}), USER), ("name", json!("keylend-sidecar"), NAME)]
+}
+
+/// The pod, with one more init container at its end; in a pod that had none it is the second.
+fn with_helper(pod: &Value) -> Value {
+    let mut pod = pod.clone();
+    let helper = |name: &str| pod::container(name, &["true"]);
+    let mut init = pod["spec"]["initContainers"].as_array().cloned().unwrap_or_else(|| vec![helper("first")]);
+    init.push(helper("helper"));
+    pod["spec"]["initContainers"] = json!(init);
+    pod
+}
+
+/// The volumes of an injected pod, with other sources in `keylend-token`.
+fn token_sources(injected: &Value) -> Vec<Value> {
+    let volumes = |change: &dyn Fn(&mut Vec<Value>)| {
+        let mut volumes = injected["spec"]["volumes"].clone();
+        let ours = volumes.as_array_mut().unwrap().iter_mut().find(|one| one["name"] == "keylend-token");
+        change(ours.unwrap()["projected"]["sources"].as_array_mut().unwrap());
+        volumes
+    };
+    let roots = json!({"configMap": {"name": "kube-root-ca.crt"}});
+    let another = json!({"serviceAccountToken": {"audience": "another", "path": "token"}});
+    vec![
+        volumes(&|sources| sources.push(roots.clone())),
+        volumes(&|sources| sources[0] = roots.clone()),
+        volumes(&|sources| sources[0] = another.clone()),
+    ]
 }
 
 fn plain() -> Value {
