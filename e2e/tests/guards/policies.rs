@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use keylend_e2e::{Kubectl, Stage, Undo, operator, within};
 use serde_json::{Value, json};
 
-use crate::VALUE;
+use crate::{VALUE, forged};
 
 const PROMISED: Duration = Duration::from_secs(10);
 
@@ -32,13 +32,26 @@ fn without_one_policy_nothing_is_enrolled_until_it_is_back() {
             let log = stage.recipient.run(&["logs", &newest(&stage)?, "--container=keylend-sidecar"]);
             if log.stdout.contains("policies_missing") { Ok(()) } else { Err(format!("{log:?}")) }
         });
-        let rolled = stage.recipient.run(&["rollout", "status", "deployment/checkout", "--timeout=1s"]);
-        assert!(!rolled.ok, "a pod was enrolled without its guards");
+        let refused = refusals();
+        within(PROMISED, || match refusals() - refused {
+            more if more < 3 => Err(format!("{more} more refusals")),
+            _ => Ok(()),
+        });
+        let pod = newest(&stage).unwrap();
+        assert!(!forged::is_enrolled(&stage, &pod), "a pod was enrolled without its guards");
+        assert!(!forged::has_started(&stage, &pod), "a pod runs without its guards");
         drop(put_back);
         within(PROMISED, || ready(&stage, "\"True\""));
         stage.recipient.run(&["rollout", "status", "deployment/checkout", "--timeout=60s"]).expect_ok();
         stage.wait_until_injected(&stage.app());
     }
+}
+
+/// How many enrolments were refused because of the policies.
+fn refusals() -> u64 {
+    const LINE: &str = "keylend_enrolments_total{code=\"policies_missing\"} ";
+    let of = |text: String| text.lines().find_map(|line| line.strip_prefix(LINE)?.parse::<u64>().ok());
+    operator::pods().iter().filter_map(|replica| of(operator::metrics(replica))).sum()
 }
 
 /// How many rows say that the policies were altered.
