@@ -2,6 +2,8 @@
 //!
 //! The operator's own test of its rule and the plugin's of `lock test` read the same table.
 
+#![expect(clippy::unwrap_used, reason = "a test that misses what it needs cannot go on")]
+
 use keylend_e2e::{App, Capture, Kubectl, Stage, eventually, operator};
 use serde_json::{Value, json};
 
@@ -40,7 +42,8 @@ fn what_is_not_approved_is_refused_by_its_code_and_never_dialled() {
     let routes =
         rows.iter().map(|row| stage.route(&row.route, &format!("https://{}", row.host), "production"));
     let other_port = stage.route("port", &format!("https://{}:8443", stage.host), "production");
-    apply_routes(&stage, &routes.chain([other_port]).collect::<Vec<_>>());
+    let place = elsewhere(&stage, json!([{"name": "X-Api-Key", "value": "{{secret:stripe_api_key}}"}]));
+    apply_routes(&stage, &routes.chain([other_port, place]).collect::<Vec<_>>());
     eventually(|| match app.call("/port/ok").refusal.as_str() {
         "port_not_approved" => Ok(()),
         other => Err(other.to_owned()),
@@ -58,6 +61,7 @@ fn what_is_not_approved_is_refused_by_its_code_and_never_dialled() {
         rows_with(&stage, &app, &rows, "host_not_approved");
         share(&stage, &json!({"domains": [stage.host], "networks": ["10.96.0.0/12"]}));
         assert_eq!(app.call("/port/ok").refusal, "port_not_approved");
+        assert_eq!(app.call("/place/ok").refusal, "place_not_approved");
         share(&stage, &json!({"networks": ["10.200.0.0/16"]}));
         assert_eq!(app.call("/stripe/ok").refusal, "address_not_approved", "a network that is not listed");
     });
@@ -67,6 +71,61 @@ fn what_is_not_approved_is_refused_by_its_code_and_never_dialled() {
         before,
         "and none was reached over a connection that there was"
     );
+}
+
+#[test]
+fn a_place_that_is_not_listed_gets_no_value_even_beside_one_that_is() {
+    let stage = Stage::set("place", VALUE);
+    let app = stage.app();
+    stage.wait_until_injected(&app);
+    let secret = "{{secret:stripe_api_key}}";
+    let both = json!([{"name": "Authorization", "value": secret}, {"name": "X-Api-Key", "value": secret}]);
+    apply_routes(&stage, &[elsewhere(&stage, both)]);
+    eventually(|| match app.call("/place/ok") {
+        call if call.refusal == "place_not_approved" => Ok(()),
+        call => Err(format!("{call:?}")),
+    });
+    let before = stage.upstream().hits().len();
+    let unapproved = dialled_by(&stage, || assert_eq!(app.call("/place/ok").refusal, "place_not_approved"));
+    assert!(unapproved.is_empty(), "{unapproved:#?}");
+    assert_eq!(stage.upstream().hits().len(), before);
+    share(&stage, &json!({"inject": {"headers": ["authorization", "x-api-key"]}}));
+    assert_eq!(app.call("/place/ok").status, 200, "the same route, once its places are listed");
+}
+
+#[test]
+fn an_upstream_that_does_not_prove_its_name_gets_no_request() {
+    let stage = Stage::set("proof", VALUE);
+    let app = stage.app();
+    stage.wait_until_injected(&app);
+    let other = format!("other.stripe-proof.{}", stage.host.split_once(".stripe-proof.").unwrap().1);
+    stage
+        .upstream_namespace
+        .run(&["expose", "deployment", "upstream", "--name=other", "--port=443", "--target-port=8443"])
+        .expect_ok();
+    stage.add_route("other", &format!("https://{other}"), "production");
+    let another_authority = another_authority();
+    let untrusted = |path: &str, policy: &Value| {
+        share(&stage, policy);
+        let before = (stage.upstream().accepted(), stage.upstream().hits().len());
+        eventually(|| match app.call(path) {
+            call if call.refusal == "upstream_untrusted" => Ok(()),
+            // The route, or the new Service's name, is not known everywhere yet.
+            call if ["route_unknown", "upstream_unreachable"].contains(&call.refusal.as_str()) => {
+                Err(format!("{call:?}"))
+            }
+            call => panic!("{path}: {call:?}"),
+        });
+        assert!(stage.upstream().accepted() > before.0, "{path}: it was asked to prove its name");
+        assert_eq!(stage.upstream().hits().len(), before.1, "{path}: and got no request");
+    };
+    untrusted("/other/ok", &json!({"domains": [stage.host, other]}));
+    // There is a connection from the calls before; it was opened under the other authority.
+    stage.wait_until_injected(&app);
+    untrusted("/stripe/ok", &json!({"caBundle": another_authority}));
+    untrusted("/stripe/ok", &json!({"caBundle": null}));
+    share(&stage, &json!({"caBundle": stage.ca_bundle}));
+    stage.wait_until_injected(&app);
 }
 
 #[test]
@@ -130,6 +189,24 @@ fn what_is_malformed_is_refused_at_apply_or_by_a_condition_that_names_the_field(
     stage.owner.wait_for("secretshare/partner", "Ready");
 }
 
+/// A route to the upstream that puts the value where `headers` says.
+fn elsewhere(stage: &Stage, headers: Value) -> Value {
+    let mut route = stage.route("place", &format!("https://{}", stage.host), "production");
+    route["spec"]["headers"] = headers;
+    route
+}
+
+/// An authority that vouches for no upstream, as PEM.
+fn another_authority() -> String {
+    let folder = std::env::temp_dir().join(format!("keylend-e2e-{}-authority", std::process::id()));
+    let mut made = std::process::Command::new("keylend-peers");
+    made.args(["certificates", "--name", "another.test", "--dir"]).arg(&folder);
+    assert!(made.status().unwrap().success());
+    let authority = std::fs::read_to_string(folder.join("ca.pem")).unwrap();
+    let _ = std::fs::remove_dir_all(folder);
+    authority
+}
+
 fn apply_routes(stage: &Stage, routes: &[Value]) {
     let list = json!({"apiVersion": "v1", "kind": "List", "items": routes});
     stage.recipient.apply(&list.to_string()).expect_ok();
@@ -142,7 +219,9 @@ fn share(stage: &Stage, policy: &Value) {
 
 /// Calls each host of `rows` with that verdict, and compares what it came to.
 fn rows_with(stage: &Stage, app: &App, rows: &[Row], verdict: &str) {
-    for row in rows.iter().filter(|row| row.verdict == verdict) {
+    let rows: Vec<&Row> = rows.iter().filter(|row| row.verdict == verdict).collect();
+    assert!(rows.len() > 3, "{} rows are {verdict}", rows.len());
+    for row in rows {
         share(stage, &json!({"domains": row.domains}));
         let call = app.call(&format!("/{}/ok", row.route));
         let expected = match verdict {
