@@ -5,7 +5,7 @@ use std::time::Duration;
 use keylend_e2e::{Stage, condition, within};
 use serde_json::{Value, json};
 
-use crate::{VALUE, edit};
+use crate::{VALUE, edit, nothing_is_lost};
 
 #[test]
 fn an_invalid_field_is_named_by_the_condition_and_refuses_calls() {
@@ -28,6 +28,7 @@ fn an_invalid_field_is_named_by_the_condition_and_refuses_calls() {
             });
             edit(object, pointer, good).expect_ok();
             stage.wait_until_injected(&caller);
+            nothing_is_lost(&stage, &caller, VALUE);
         }
     }
 }
@@ -69,9 +70,10 @@ fn routes_without_secrets() -> Invalid {
 
 fn invalid_policies() -> Invalid {
     let bundle = "spec.use.caBundle: write one or more CA certificates as PEM";
+    let network = "spec.use.networks: write this network as 10.96.0.0/12";
     let headers = "spec.use.inject.headers: the field 'content-length' frames or routes";
     vec![
-        ("/spec/use/networks", json!(["10.96.0.1/12"]), "spec.use.networks: ", "address_not_approved"),
+        ("/spec/use/networks", json!(["10.96.0.1/12"]), network, "address_not_approved"),
         ("/spec/use/caBundle", json!("kl-test"), bundle, "upstream_untrusted"),
         ("/spec/use/inject/headers", json!(["Content-Length"]), headers, "place_not_approved"),
     ]

@@ -25,6 +25,12 @@ fn a_malformed_resource_is_refused_at_apply_by_its_field() {
     let example = stage.manifest("recipient.yaml");
     let long = example.replace("name: stripe\n", &format!("name: {}\n", "a".repeat(64)));
     stage.recipient.apply(&long).expect_refused("metadata.name: a Route's name is an RFC 1123 label");
+    for name in ["a".repeat(64), "a.b".to_owned()] {
+        let mut secret = stage.owner.json("keylendsecret", SECRET);
+        secret["metadata"] = json!({"name": name});
+        let said = "metadata.name: a Secret's name is an RFC 1123 label of at most 63 characters";
+        stage.owner.apply(&secret.to_string()).expect_refused(said);
+    }
 }
 
 /// How messages name the field that a JSON pointer names.
@@ -37,11 +43,15 @@ fn field(pointer: &str) -> String {
     pointer.split('/').skip(1).fold(String::new(), name)
 }
 
+const ENVIRONMENT: &str = "an environment is lower-case letters, digits and inner hyphens";
+
 /// What is written where, and what is said to it.
 type Malformed = Vec<(&'static str, Value, &'static str)>;
 
 fn malformed_secrets() -> Malformed {
     let sealed = "/spec/environments/0/sealed/value";
+    let reference = json!({"namespace": "payments", "name": "partner"});
+    let link = json!({"shares": [{"environment": "production", "shareRef": reference}]});
     vec![
         ("/spec/value", json!("kl-test-plain"), r#"unknown field "spec.value""#),
         (
@@ -54,7 +64,9 @@ fn malformed_secrets() -> Malformed {
             json!("A".repeat(87_561)),
             "spec.environments[0].sealed.value: Too long: may not be more than 87560",
         ),
-        ("/spec/environments/0/name", json!("Production"), "an environment is lower-case letters, digits"),
+        ("/spec/environments/0/name", json!("Production"), ENVIRONMENT),
+        ("/spec/baseEnvironment", json!("Production"), ENVIRONMENT),
+        ("/spec/link", link, "spec.link is for type Linked, which needs it"),
         ("/spec/type", json!("Linked"), "spec.type cannot be changed; make a new Secret"),
         (
             "/spec/environments",
@@ -75,6 +87,8 @@ fn malformed_links() -> Malformed {
             json!([{"name": "production", "sealed": {"value": "kl1.AAAA"}}]),
             "a Linked secret holds no value",
         ),
+        ("/spec/baseEnvironment", json!("production"), "spec.baseEnvironment are not for it"),
+        ("/spec/link/shares/0/environment", json!("Production"), ENVIRONMENT),
         (reference, json!({"name": "partner"}), "spec.link.shares[0].shareRef.namespace: Required value"),
         (
             reference,
@@ -97,6 +111,13 @@ fn malformed_shares() -> Malformed {
             r#"spec.access: Unsupported value: "CanView": supported values: "UseOnly""#,
         ),
         ("/spec/use", Value::Null, "spec.use: Required value"),
+        ("/spec/environment", json!("Production"), ENVIRONMENT),
+        ("/spec/secretRef/name", json!("Stripe"), "a secret's name is lower-case letters, digits"),
+        (
+            "/spec/recipient/namespace/name",
+            json!("Partner"),
+            "a namespace's name is lower-case letters, digits",
+        ),
         ("/spec/secretRef", json!({"name": "other-key"}), "cannot be changed; make a new SecretShare"),
         (
             "/spec/use/domains",
@@ -118,6 +139,7 @@ fn malformed_shares() -> Malformed {
 fn malformed_routes() -> Malformed {
     vec![
         ("/spec/upstream", json!("http://api.stripe.test"), "an upstream starts with https://"),
+        ("/spec/environment", json!("Production"), ENVIRONMENT),
         ("/spec/query", json!({}), r#"unknown field "spec.query""#),
         ("/spec/environment", Value::Null, "spec.environment: Required value"),
         (
