@@ -156,6 +156,11 @@ fn without_its_key_nothing_is_lent_and_with_it_again_all_is() {
         .owner
         .run_with_input(&put, "kl-test-too-early-for-this")
         .expect_refused("is disabled or gone; enable it again");
+    let status = stage.recipient.run(&["keylend", "status", "stripe"]);
+    let (code, secret) = (status.code, format!("secret {}/stripe-api-key", stage.owner.namespace()));
+    let refuses = status.stdout.lines().find(|line| line.starts_with("refuses ")).unwrap_or_default();
+    let named = refuses.contains(&secret) && refuses.contains("KeySealed: spec.environments[production]");
+    assert!(code == Some(1) && named, "{}", status.stdout);
 
     drop(put_back);
     thread::sleep(SWITCH);

@@ -146,11 +146,58 @@ fn status_names_the_link_that_refuses() {
     accept(&stage, "partner");
     permits(&stage);
 
+    stage.patch_share(&json!({"recipient": {"namespace": {"uid": "00000000-0000-0000-0000-000000000000"}}}));
+    refuses(&stage, &share, "RecipientChanged: spec.recipient.namespace.uid: ");
+    stage.patch_share(&json!({"recipient": {"namespace": {"uid": null}}}));
+    permits(&stage);
+
+    let mut brief = stage.owner.json("secretshare", "partner");
+    brief["metadata"] = json!({"name": "brief"});
+    stage.owner.apply(&brief.to_string()).expect_ok();
+    accept(&stage, "brief");
+    permits(&stage);
+    let past = json!({"spec": {"expiresAt": "2026-01-01T00:00:00Z"}}).to_string();
+    stage.owner.run(&["patch", "secretshare", "brief", "--type=merge", "--patch", &past]).expect_ok();
+    let said = "Expired: spec.expiresAt has passed";
+    refuses(&stage, &format!("share {}/brief", owner_namespace(&stage)), said);
+    accept(&stage, "partner");
+    permits(&stage);
+
     stage.owner.run(&["keylend", "share", "revoke", "partner"]).expect_ok();
     refuses(&stage, &share, "was stopped");
     let unheard = stage.recipient.run(&["keylend", "status", "unheard-of"]);
     assert_eq!(unheard.code, Some(1));
     unheard.expect_refused("reading Route 'unheard-of'");
+}
+
+#[test]
+fn objects_are_found_by_the_fields_that_can_be_selected() {
+    let stage = Stage::without_app("cli-fields", FIRST);
+    stage.recipient.apply(&stage.manifest("recipient.yaml")).expect_ok();
+    let (namespace, upstream) = (stage.recipient_namespace(), format!("https://{}", stage.host));
+    let mut selected = Vec::new();
+    for (kubectl, kind, field, value, name) in [
+        (&stage.recipient, "keylendroutes", ".spec.upstream", &*upstream, "stripe"),
+        (&stage.recipient, "keylendroutes", ".spec.environment", "production", "stripe"),
+        (&stage.recipient, "keylendsecrets", ".spec.type", "Linked", SECRET),
+        (&stage.owner, "secretshares", ".spec.secretRef.name", SECRET, "partner"),
+        (&stage.owner, "secretshares", ".spec.recipient.namespace.name", &*namespace, "partner"),
+    ] {
+        let found = |value: &str| {
+            let selector = format!("--field-selector={}={value}", &field[1..]);
+            kubectl.run(&["get", kind, &selector, "--output=name"]).expect_ok()
+        };
+        assert!(found(value).trim_end().ends_with(&format!("/{name}")), "{kind} {field}={value}");
+        assert_eq!(found("another"), "", "{kind} {field}=another");
+        selected.push((kind, field.to_owned()));
+    }
+    for kind in ["keylendroutes", "keylendsecrets", "secretshares"] {
+        let definition = Kubectl::admin("default").json("crd", &format!("{kind}.keylend.dev"));
+        for field in definition["spec"]["versions"][0]["selectableFields"].as_array().unwrap() {
+            let field = field["jsonPath"].as_str().unwrap().to_owned();
+            assert!(selected.contains(&(kind, field.clone())), "{kind}: {field} has a row");
+        }
+    }
 }
 
 #[test]
