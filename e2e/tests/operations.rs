@@ -66,6 +66,21 @@ fn dns_answers_kept() -> Undo<impl FnMut()> {
 }
 
 #[test]
+fn a_value_that_was_acknowledged_outlives_the_sudden_end_of_both_replicas() {
+    const NEXT: &str = "kl-test-7d20c4f9b5e81a36";
+    let stage = Stage::set("killed", VALUE);
+    let app = stage.app();
+    stage.wait_until_injected(&app);
+    let before = stage.upstream().hits().len();
+    stage.put(NEXT);
+    operator::kill_all();
+    stage.wait_until_injected(&app);
+    let next = json!(stage.upstream().digest(&format!("Bearer {NEXT}")));
+    let hits = stage.upstream().hits().split_off(before);
+    assert!(!hits.is_empty() && hits.iter().all(|hit| hit["authorization"]["sha256"] == next), "{hits:?}");
+}
+
+#[test]
 fn one_replica_alone_lends_takes_in_a_value_and_stops() {
     const NEXT: &str = "kl-test-0b6fd1833c29e7a4";
     let stage = Stage::set("alone", VALUE);
