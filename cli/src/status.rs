@@ -2,7 +2,7 @@
 
 mod listed;
 
-use std::process::ExitCode;
+use std::{fmt::Write as _, process::ExitCode};
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -24,6 +24,8 @@ use crate::{
 /// Say what a route's chain looks like, and which link of it refuses
 ///
 /// Follows route, linked secret, share and the owner's secret as far as you may read them. Exits with 1 if a link refuses.
+/// What depends on the pod or on the moment shows in its calls alone: a service account that the share does not list, an
+/// address that is not approved, a key that is gone.
 #[derive(Args)]
 #[command(after_help = "Examples:
   kubectl keylend status stripe --namespace partner")]
@@ -45,6 +47,16 @@ enum Standing {
     Permits,
     Refuses,
     Hidden,
+}
+
+impl Link {
+    /// Says whose pods the share is for; all of the namespace where none are listed.
+    fn for_accounts(mut self, accounts: Option<&Vec<String>>) -> Self {
+        if let Some(accounts) = accounts {
+            let _ = write!(self.message, "; for the service accounts {}", accounts.join(", "));
+        }
+        self
+    }
 }
 
 impl Standing {
@@ -133,7 +145,7 @@ async fn follow_share(
         Err(refusal) if ready.standing == Standing::Permits => {
             refusing(object, &format!("{}: {refusal}", refusal.code()))
         }
-        Ok(()) | Err(_) => ready,
+        Ok(()) | Err(_) => ready.for_accounts(share.spec.recipient.namespace.service_accounts.as_ref()),
     });
     let object = format!("secret {}/{}", reference.namespace, share.spec.secret_ref.name);
     let secrets: Api<Secret> = Api::namespaced(cluster.client.clone(), &reference.namespace);

@@ -144,6 +144,13 @@ fn a_pod_that_could_look_into_a_sidecar_is_refused() {
         (&injected, "/spec/hostIPC", json!(true), namespaces),
         (&injected, "/spec/hostNetwork", json!(true), namespaces),
         (&injected, "/spec/shareProcessNamespace", json!(true), namespaces),
+        (
+            &injected,
+            "/spec/hostAliases",
+            json!([{"ip": "192.0.2.1", "hostnames": ["a.test"]}]),
+            "asks the cluster for names",
+        ),
+        (&injected, "/spec/dnsConfig", json!({"nameservers": ["192.0.2.1"]}), "asks the cluster for names"),
         (&injected, "/spec/securityContext", json!({"runAsUser": 2102}), USER),
         (&injected, "/spec/volumes", json!(extra), TOKEN),
         (&injected, "/metadata/labels", label, "keeps the label keylend.dev/injected"),
