@@ -29,7 +29,7 @@ pub use cut::Cut;
 pub use kubectl::{Kubectl, Outcome, Pod};
 pub use load::Load;
 pub use needle::Needle;
-pub use stage::Stage;
+pub use stage::{Stage, replaced};
 pub use strace::Strace;
 pub use undo::Undo;
 pub use upstream::Upstream;

@@ -87,28 +87,42 @@ impl Stage {
     /// An example's text under this stage's names; the upstream's authority stands in the share.
     ///
     /// # Panics
-    /// When there is no such example.
+    /// When there is no such example, or it lacks what is to be renamed.
+    #[track_caller]
     #[must_use]
     #[expect(clippy::expect_used, reason = "the examples are part of the repository")]
     pub fn manifest(&self, example: &str) -> String {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/examples").join(example);
         let text = std::fs::read_to_string(path).expect("an example");
-        let anchors = self.ca_bundle.trim_end().replace('\n', "\n      ");
-        text.replace("    networks:", &format!("    caBundle: |\n      {anchors}\n    networks:"))
-            .replace("api.stripe.test", &self.host)
-            .replace("name: payments\n", &format!("name: payments-{}\n", self.name))
-            .replace("namespace: payments\n", &format!("namespace: payments-{}\n", self.name))
-            .replace("name: partner\n  labels", &format!("name: partner-{}\n  labels", self.name))
-            .replace("namespace: partner\n", &format!("namespace: partner-{}\n", self.name))
-            .replace(
-                "      name: partner\n      serviceAccounts",
-                &format!("      name: partner-{}\n      serviceAccounts", self.name),
-            )
-            .replace(
-                "name: stripe\n---\napiVersion: v1\nkind: Service",
-                &format!("name: stripe-{}\n---\napiVersion: v1\nkind: Service", self.name),
-            )
-            .replace("namespace: stripe\n", &format!("namespace: stripe-{}\n", self.name))
+        let name = &self.name;
+        let host = ("api.stripe.test", self.host.clone());
+        let payments = ("namespace: payments\n", format!("namespace: payments-{name}\n"));
+        let changes = match example {
+            "owner.yaml" => {
+                let anchors = self.ca_bundle.trim_end().replace('\n', "\n      ");
+                vec![
+                    host,
+                    payments,
+                    ("name: payments\n", format!("name: payments-{name}\n")),
+                    ("    networks:", format!("    caBundle: |\n      {anchors}\n    networks:")),
+                    (
+                        "      name: partner\n      serviceAccounts",
+                        format!("      name: partner-{name}\n      serviceAccounts"),
+                    ),
+                ]
+            }
+            "recipient.yaml" => vec![
+                host,
+                payments,
+                ("name: partner\n  labels", format!("name: partner-{name}\n  labels")),
+                ("namespace: partner\n", format!("namespace: partner-{name}\n")),
+            ],
+            _ => vec![
+                ("name: stripe\n---", format!("name: stripe-{name}\n---")),
+                ("namespace: stripe\n", format!("namespace: stripe-{name}\n")),
+            ],
+        };
+        changes.iter().fold(text, |text, (is, becomes)| replaced(&text, is, becomes))
     }
 
     /// The name of the recipient's namespace.
@@ -255,7 +269,7 @@ impl Stage {
             .run(&["create", "secret", "generic", "upstream-tls", &file("cert.pem"), &file("key.pem")])
             .expect_ok();
         let example =
-            self.manifest("upstream.yaml").replace("args: [upstream,", &format!("args: [{applet},"));
+            replaced(&self.manifest("upstream.yaml"), "args: [upstream,", &format!("args: [{applet},"));
         self.upstream_namespace.apply(&example).expect_ok();
         self.upstream_namespace
             .run(&["rollout", "status", "deployment/upstream", "--timeout=90s"])
@@ -279,6 +293,17 @@ impl Drop for Stage {
             self.clear(&["--wait=false"]);
         }
     }
+}
+
+/// `text` with `becomes` wherever it says `is`.
+///
+/// # Panics
+/// When it says so nowhere: a test of a text that was not changed would prove nothing.
+#[track_caller]
+#[must_use]
+pub fn replaced(text: &str, is: &str, becomes: &str) -> String {
+    assert!(text.contains(is), "{is:?} is to be replaced in {text}");
+    text.replace(is, becomes)
 }
 
 /// Makes an authority and a certificate for `host` in `folder`; gives back the authority.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keylend_e2e::{App, Kubectl, Stage, eventually, operator, pod, within};
+use keylend_e2e::{App, Kubectl, Stage, eventually, operator, pod, replaced, within};
 use serde_json::{Value, json};
 
 const VALUE: &str = "kl-test-1d6a90e5c2b7f384";
@@ -114,9 +114,9 @@ fn without_the_operator_only_pods_that_ask_wait_and_they_recover_by_themselves()
     stage.recipient.apply(&pod::plain("plain", "checkout", &["true"]).to_string()).expect_ok();
     let succeeded = "--for=jsonpath={.status.phase}=Succeeded";
     stage.recipient.run(&["wait", "pod/plain", succeeded, "--timeout=30s"]).expect_ok();
-    let copy =
-        stage.manifest("recipient.yaml").replace("name: checkout\n  namespace", "name: late\n  namespace");
-    stage.recipient.apply(&copy.replace("app: checkout", "app: late")).expect_ok();
+    let example = stage.manifest("recipient.yaml");
+    let copy = replaced(&example, "name: checkout\n  namespace", "name: late\n  namespace");
+    stage.recipient.apply(&replaced(&copy, "app: checkout", "app: late")).expect_ok();
     eventually(|| {
         let events = stage.recipient.run(&["get", "events", "--field-selector=reason=FailedCreate"]).stdout;
         if events.contains("inject.keylend.dev") { Ok(()) } else { Err(events) }

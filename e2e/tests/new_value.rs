@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use keylend_e2e::{Call, Load, Stage, Upstream, eventually, operator, wait::now};
+use keylend_e2e::{Call, Load, Stage, Upstream, eventually, operator, replaced, wait::now};
 use serde_json::{Value, json};
 
 const PUTS: usize = 100;
@@ -59,8 +59,8 @@ fn originals(stage: &Stage) -> [String; 2] {
     let seal = ["keylend", "seal", "stripe-api-key", "--environment", "production"];
     let blob = stage.owner.run_with_input(&seal, &value(0)).expect_ok();
     let named = "    - name: production\n";
-    assert!(plain.contains(named), "{plain}");
-    let with_blob = plain.replace(named, &format!("{named}      sealed:\n        value: {}\n", blob.trim()));
+    let with_blob =
+        replaced(&plain, named, &format!("{named}      sealed:\n        value: {}\n", blob.trim()));
     stage.owner.apply(&with_blob).expect_ok();
     looked_at(stage);
     [plain, with_blob]

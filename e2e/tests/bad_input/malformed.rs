@@ -1,6 +1,6 @@
 //! What the API server can judge alone.
 
-use keylend_e2e::Stage;
+use keylend_e2e::{Stage, replaced};
 use serde_json::{Value, json};
 
 use crate::{SECRET, VALUE, edit, nothing_is_lost};
@@ -23,7 +23,7 @@ fn a_malformed_resource_is_refused_at_apply_by_its_field() {
         nothing_is_lost(&stage, &caller, VALUE);
     }
     let example = stage.manifest("recipient.yaml");
-    let long = example.replace("name: stripe\n", &format!("name: {}\n", "a".repeat(64)));
+    let long = replaced(&example, "name: stripe\n", &format!("name: {}\n", "a".repeat(64)));
     stage.recipient.apply(&long).expect_refused("metadata.name: a Route's name is an RFC 1123 label");
     for name in ["a".repeat(64), "a.b".to_owned()] {
         let mut secret = stage.owner.json("keylendsecret", SECRET);
