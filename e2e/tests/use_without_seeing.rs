@@ -16,30 +16,33 @@ fn the_upstream_receives_the_value_and_the_app_gets_it_back_in_no_spelling_howev
     let stage = Stage::set("use", SPECIAL);
     let app = stage.app();
     stage.wait_until_injected(&app);
-    let needle = Needle::new(SPECIAL);
+    let needle = Needle::in_pieces(SPECIAL);
     assert!(needle.looks_different_in_each_spelling());
     received_by_the_upstream(&stage, &app);
     what_the_app_sends_itself_comes_back(&app, &needle);
 
     let spellings = needle.spellings().join(",");
     let everywhere = format!("in=headers,body,trailers,reason&enc={spellings}");
-    let few = "in=headers,body,trailers,reason&enc=raw,base64-std-1";
-    let whole = app_gets(&app, &[format!("{everywhere}&by=hand")]);
-    assert!(whole[0].body.starts_with(&format!("raw: {}\n", "*".repeat(SPECIAL.len()))), "{:?}", whole[0]);
-    assert!(
-        whole[0].trailers.to_string().contains("***") && whole[0].reason.contains("***"),
-        "{:?}",
-        whole[0]
-    );
+    let whole = app_gets(&app, &[format!("{everywhere}&by=hand")]).remove(0);
+    assert!(whole.body.starts_with(&format!("raw: {}\n", "*".repeat(SPECIAL.len()))), "{whole:?}");
+    assert!(masked_as(&whole.body, &needle.masked_echo()), "{whole:?}");
+    assert!(whole.trailers.to_string().contains("***") && whole.reason.contains("***"), "{whole:?}");
 
     let mut queries = vec![format!("{everywhere}&length=known"), format!("enc={spellings}&split=5")];
     queries.extend([1, 2, 3, 7, 64].map(|size| format!("{everywhere}&by=hand&split={size}")));
-    // Two pieces, parted at each byte of the answer as it is on the wire, the head included.
-    queries.extend((1..answer_length(&app, few)).map(|at| format!("{few}&by=hand&at={at}&pause=2ms")));
-    let body = format!("in=body&enc={spellings}");
-    let some = (1..answer_length(&app, &body)).step_by(7);
-    queries.extend(some.map(|at| format!("{body}&by=hand&at={at}&pause=2ms")));
-    let replies: Vec<u8> = app_gets(&app, &queries).iter().flat_map(shown).collect();
+    // Two pieces, parted at bytes of the answer as it is on the wire, the head included: for two spellings at each, for all
+    // of them at every seventh. Each byte of every spelling is what the scrubber's own test cuts at, in a moment
+    // (no_spelling_passes_wherever_the_body_is_cut, in sidecar/src/call/scrub/tests.rs).
+    let two = "in=headers,body,trailers,reason&enc=raw,base64-std-1";
+    for (parted, step) in [(two, 1), (&format!("in=body&enc={spellings}"), 7)] {
+        let some = (1..answer_length(&app, parted)).step_by(step);
+        queries.extend(some.map(|at| format!("{parted}&by=hand&at={at}&pause=2ms")));
+    }
+    let replies = app_gets(&app, &queries);
+    for (reply, query) in replies.iter().zip(&queries).filter(|(_, query)| query.contains(&spellings)) {
+        assert_eq!(reply.body, whole.body, "{query}");
+    }
+    let replies: Vec<u8> = replies.iter().flat_map(shown).collect();
     assert_eq!(needle.in_bytes(&replies), NOWHERE);
     every_call_echoed(&stage);
 }
@@ -49,7 +52,7 @@ fn the_value_is_nowhere_in_the_cluster_and_not_in_memory_after_the_last_call() {
     let stage = Stage::set("nowhere", VALUE);
     let app = stage.app();
     stage.wait_until_injected(&app);
-    let (needle, canary) = (Needle::new(VALUE), Needle::new(CANARY));
+    let (needle, canary) = (Needle::in_pieces(VALUE), Needle::new(CANARY));
     heard_inside_its_pod_only(&stage);
     not_in_the_sidecars_or_operators_memory(&stage, &app, &needle);
     not_in_the_apps_environment_files_and_memory(&app, &needle, &canary);
@@ -89,6 +92,15 @@ fn what_the_app_sends_itself_comes_back(app: &App, needle: &Needle) {
     let replies: Vec<u8> = app.run(&wish).iter().flat_map(shown).collect();
     assert_ne!(Needle::new(CANARY).in_bytes(&replies), NOWHERE, "the canary is found");
     assert_eq!(needle.in_bytes(&replies), NOWHERE);
+}
+
+/// Whether `body` is `echo`, masked no less. Six spellings in base64 are there twice each; a character at either edge may
+/// hold bits of the value and of what stands beside it, and is masked then.
+fn masked_as(body: &str, echo: &str) -> bool {
+    const AT_EDGES: usize = 6 * 2 * 2;
+    let differing = body.chars().zip(echo.chars()).filter(|(came, sent)| came != sent);
+    let more: Vec<_> = differing.map(|(came, _)| came).collect();
+    body.len() == echo.len() && more.len() <= AT_EDGES && more.iter().all(|came| *came == '*')
 }
 
 /// All that an app sees of a reply, as it is: JSON would spell it anew.
