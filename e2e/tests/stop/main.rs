@@ -22,7 +22,7 @@ fn after_a_deletion_nothing_begins_and_after_its_return_nothing_leaves() {
 }
 
 #[test]
-fn after_a_revocation_nothing_begins_and_once_it_shows_nothing_leaves() {
+fn after_a_revocation_nothing_begins_and_after_its_return_nothing_leaves() {
     let stage = Stage::set("revoke", VALUE);
     let story = Story::of(&stage, |_| (), revoke, A_WHILE);
     story.holds(&["share_revoked"]);
@@ -90,13 +90,27 @@ fn while_every_replica_is_cut_off_from_the_api_server_nothing_begins_and_the_del
 #[test]
 fn sidecars_that_are_cut_off_from_the_operator_hinder_no_stop() {
     let stage = Stage::set("stop-line", VALUE);
-    let without_line = |callers: &[Pod]| -> Vec<Cut> {
-        let replicas: Vec<String> = operator::pods().into_iter().map(|replica| replica.address).collect();
-        callers.iter().map(|pod| Cut::between(&pod.container("app"), &replicas)).collect()
-    };
     let story = Story::of(&stage, without_line, delete, A_WHILE);
     story.was_hindered(stopping::CALLERS);
     story.holds(&["share_revoked", "secret_unknown"]);
+}
+
+#[test]
+fn sidecars_that_are_cut_off_from_the_operator_hinder_no_revocation() {
+    let stage = Stage::set("revoke-line", VALUE);
+    let story = Story::of(&stage, without_line, revoke, A_WHILE);
+    story.was_hindered(stopping::CALLERS);
+    story.holds(&["share_revoked"]);
+}
+
+#[test]
+fn sidecars_that_are_cut_off_from_the_operator_hinder_no_end() {
+    let stage = Stage::set("expire-line", VALUE);
+    // Before what was granted until the cut runs out by itself, two seconds after it was asked for.
+    let soon = |stage: &Stage| stopping::expire_within(stage, 2);
+    let story = Story::of(&stage, without_line, soon, A_WHILE);
+    story.was_hindered(stopping::CALLERS);
+    story.holds(&["share_expired"]);
 }
 
 #[test]
@@ -108,11 +122,25 @@ fn a_replica_that_stands_still_hinders_no_stop_and_grants_nothing_when_it_goes_o
 }
 
 #[test]
+fn a_replica_that_stands_still_hinders_no_revocation_and_grants_nothing_when_it_goes_on() {
+    let stage = Stage::set("revoke-pause", VALUE);
+    let story = Story::of(&stage, pause, revoke, A_WHILE);
+    story.was_hindered(1);
+    story.holds(&["share_revoked"]);
+}
+
+#[test]
 fn a_replica_that_stands_still_hinders_no_end_and_grants_nothing_when_it_goes_on() {
     let stage = Stage::set("expire-pause", VALUE);
     let story = Story::of(&stage, pause, expire, A_WHILE);
     story.was_hindered(1);
     story.holds(&["share_expired"]);
+}
+
+/// Cuts the callers off from every replica.
+fn without_line(callers: &[Pod]) -> Vec<Cut> {
+    let replicas: Vec<String> = operator::pods().into_iter().map(|replica| replica.address).collect();
+    callers.iter().map(|pod| Cut::between(&pod.container("app"), &replicas)).collect()
 }
 
 /// Cuts the replica that the first caller asks off from the API server.

@@ -65,18 +65,25 @@ pub fn accept_deletion(stage: &Stage) -> i64 {
     now()
 }
 
-/// Sets `revoked`, and waits until the condition shows.
+/// Revokes the share by the plugin's verb: accepted when the share says `revoked`, returned when the verb did.
 pub fn revoke(stage: &Stage) -> Stopped {
     let issued = now();
-    stage.patch_share(&json!({"revoked": true}));
+    let mut verb = stage.owner.command(&["keylend", "share", "revoke", "partner"]).spawn().unwrap();
+    let says_so = ["wait", "secretshare/partner", "--for=jsonpath={.spec.revoked}=true", "--timeout=20s"];
+    stage.owner.run(&says_so).expect_ok();
     let accepted = now();
-    stage.owner.wait_for("secretshare/partner", "Revoked");
+    assert!(verb.wait().unwrap().success(), "the verb returned too late, or not at all");
     Stopped { issued, accepted, returned: now() }
 }
 
 /// Lets the share end in a few seconds, and waits until the condition shows.
 pub fn expire(stage: &Stage) -> Stopped {
-    let end = Timestamp::now().as_second() + 4;
+    expire_within(stage, 4)
+}
+
+/// Lets the share end within so many seconds, one less at the earliest, and waits until the condition shows.
+pub fn expire_within(stage: &Stage, seconds: i64) -> Stopped {
+    let end = Timestamp::now().as_second() + seconds;
     let text = Timestamp::from_second(end).unwrap().to_string();
     stage.patch_share(&json!({"expiresAt": text}));
     stage.owner.wait_for("secretshare/partner", "Revoked");
