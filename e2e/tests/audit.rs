@@ -43,7 +43,8 @@ fn every_hit_has_one_row_across_a_kill_of_every_replica_under_load() {
     rows.retain(|trace| trace != missing);
     assert_eq!(unaccounted(&hits, &rows), HashSet::from([missing]), "a hit without its row would be found");
     for replica in operator::REPLICAS {
-        let verify = ["exec", replica, "--", "/keylend-operator", "verify-audit"];
+        let verify =
+            ["exec", replica, "--namespace=keylend-system", "--", "/keylend-operator", "verify-audit"];
         let said = operator::kubectl().run(&verify).expect_ok();
         assert!(said.contains(" rows, whole: "), "{said}");
     }
@@ -97,8 +98,8 @@ fn a_row_is_synced_before_its_answer_is_written() {
         let (sync, answer) = order(&lines, &call.trace_id).unwrap();
         assert!(sync < answer, "answered before the row was durable:\n{}", lines[answer..=sync].join("\n"));
         let mut late = lines[..=answer].to_vec();
-        let moved = late.remove(sync);
-        late.push(moved);
+        late.retain(|line| !is_sync(line));
+        late.push(lines[sync].clone());
         let (sync, answer) = order(&late, &call.trace_id).unwrap();
         assert!(sync > answer, "a sync after the answer would be found");
     }
@@ -112,15 +113,18 @@ fn order(lines: &[String], id: &str) -> Result<(usize, usize), String> {
         let found = lines[row..].iter().position(|line| wanted(line)).map(|at| row + at);
         found.ok_or_else(|| format!("no {what} after {}", lines[row]))
     };
-    let sync = after("sync", &|line| {
-        line.starts_with(&thread) && line.contains("fdatasync") && line.ends_with(" = 0")
-    })?;
+    let sync = after("sync", &|line| line.starts_with(&thread) && is_sync(line))?;
     Ok((sync, after("answer", &is_answer)?))
 }
 
 /// Whether a line writes the audit row of a call.
 fn is_row(line: &str, id: &str) -> bool {
     line.contains("pwrite64(") && line.contains(".jsonl>") && line.contains(id)
+}
+
+/// Whether a line says that what was written is durable.
+fn is_sync(line: &str) -> bool {
+    line.contains("fdatasync") && line.ends_with(" = 0")
 }
 
 /// Whether a line begins to write to a sidecar what is long enough to hold a grant.
