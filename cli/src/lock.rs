@@ -29,8 +29,7 @@ pub(crate) enum Lock {
     /// Test hosts against domains, offline
     ///
     /// Prints one line for each host, in order: `permitted<TAB>HOST`, or `refused<TAB>HOST<TAB>CODE`.
-    /// What would break a line or turn it around is escaped, as `\n`, `\u{202e}` or `\xff`; a backslash itself is `\\`.
-    /// With `-o json`, `reason` says why.
+    /// What would break a line or turn it around is escaped, as `\n`, `\u{202e}` or `\xff`. With `-o json`, `reason` says why.
     /// Exits with 0 if all are permitted, 1 if some are refused, 2 if a domain is not valid.
     ///
     /// Put `--` before the hosts where they are not your own words: behind it nothing is taken for a flag.
@@ -176,7 +175,7 @@ fn line(host: &OsStr, refusal: Option<&Refusal>, output: Output) -> String {
 }
 
 /// An argument as it stands in a line: as it came, but for what a reader may take for the line's end, what turns a line
-/// around, bytes that are no text, and the backslash that all these begin with. No two arguments look alike.
+/// around, and bytes that are no text.
 fn in_one_line(argument: &OsStr) -> String {
     let mut line = String::new();
     for chunk in argument.as_bytes().utf8_chunks() {
@@ -185,7 +184,7 @@ fn in_one_line(argument: &OsStr) -> String {
                 '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
                     line.extend(c.escape_unicode());
                 }
-                c if c == '\\' || c.is_control() => line.extend(c.escape_debug()),
+                c if c.is_control() => line.extend(c.escape_debug()),
                 c => line.push(c),
             }
         }
