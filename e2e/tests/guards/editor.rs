@@ -59,7 +59,8 @@ impl Editor {
         forged::set(&mut pod, pointer, value.clone());
         let denied = "'keylend-pod-shape' with binding 'keylend-pod-shape' denied request";
         let tried = self.tries(&pod);
-        let refused = !tried.ok && tried.stderr.contains(denied) && tried.stderr.contains(words);
+        assert!(!tried.ok, "it was allowed: {pointer}: {value}");
+        let refused = tried.stderr.contains(denied) && tried.stderr.contains(words);
         assert!(refused, "{pointer}: {value}: {tried:?}");
     }
 }

@@ -47,6 +47,42 @@ fn without_one_policy_nothing_is_enrolled_until_it_is_back() {
     }
 }
 
+/// Its finalizers have to come off, whatever later rules say of how it was made.
+#[test]
+fn a_pod_that_is_older_than_a_rule_on_making_pods_can_still_be_changed() {
+    let stage = Stage::set("older", VALUE);
+    let made = [
+        ("names", "/spec/hostAliases", json!([{"ip": "192.0.2.1", "hostnames": ["a.test"]}])),
+        ("user", "/spec/securityContext", json!({"runAsUser": 2102})),
+    ]
+    .map(|(name, field, value)| {
+        let mut pod = forged::handwritten(&stage, name);
+        forged::set(&mut pod, field, value);
+        pod.to_string()
+    });
+    let create = |pod: &String| stage.recipient.run_with_input(&["create", "--filename=-"], pod);
+    let put_back = Undo::by(saved("validatingadmissionpolicybinding", "keylend-pod-shape"));
+    let lifted = ["delete", "validatingadmissionpolicybinding", "keylend-pod-shape"];
+    Kubectl::admin("default").run(&lifted).expect_ok();
+    for pod in &made {
+        within(PROMISED, || if create(pod).ok { Ok(()) } else { Err("the rule still holds".to_owned()) });
+    }
+    drop(put_back);
+    for pod in &made {
+        within(PROMISED, || match create(pod) {
+            refused if refused.stderr.contains("keylend-pod-shape") => Ok(()),
+            other => Err(format!("the rule does not hold again: {other:?}")),
+        });
+    }
+    for finalizers in [json!(["keylend.test/held"]), json!([])] {
+        let patch = json!({"metadata": {"finalizers": finalizers}}).to_string();
+        for pod in ["names", "user"] {
+            stage.recipient.run(&["patch", "pod", pod, "--type=merge", "--patch", &patch]).expect_ok();
+        }
+    }
+    within(PROMISED, || ready(&stage, "\"True\""));
+}
+
 /// How many enrolments were refused because of the policies.
 fn refusals() -> u64 {
     const LINE: &str = "keylend_enrolments_total{code=\"policies_missing\"} ";
