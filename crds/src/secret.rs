@@ -5,7 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::condition::Condition;
+use crate::condition::{Condition, Reason};
 
 /// The one field of a String.
 pub const VALUE_FIELD: &str = "value";
@@ -83,6 +83,13 @@ impl Secret {
     pub fn live(&self, environment: &str) -> Option<&FieldStatus> {
         let mut specified = self.spec.environments.iter().flatten();
         specified.any(|one| one.name == environment).then(|| self.resting(environment))?
+    }
+
+    /// What was accepted for this entry of the link.
+    #[must_use]
+    pub fn accepted(&self, link: &LinkedShare) -> Option<&AcceptedShare> {
+        let mut accepted = self.status.as_ref()?.shares.iter();
+        accepted.find(|share| share.environment == link.environment && share.share_ref == link.share_ref)
     }
 }
 
@@ -216,6 +223,12 @@ pub struct FieldStatus {
     /// Grows each time the same value is wrapped anew.
     #[schemars(range(min = 0, max = MOST))]
     pub wrap_generation: i64,
+    /// The key encryption key that the value is sealed under.
+    #[schemars(length(min = 1, max = 2048))]
+    pub key: String,
+    /// That key was disabled or gone when it was last looked at: calls are refused. Decides nothing, it only tells.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub key_sealed: bool,
     /// When the value became live (RFC 3339, UTC).
     #[schemars(length(max = 40))]
     pub updated_at: String,
@@ -244,4 +257,7 @@ pub struct AcceptedShare {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 253)))]
     pub service_accounts: Option<Vec<String>>,
+    /// Why calls in this environment are refused; left out, the link is no reason. Decides nothing, it only tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refuses: Option<Reason>,
 }

@@ -32,6 +32,7 @@ use crate::{
     enrol::{Enrolment, Records, Tools},
     fault::{Fault, with_causes},
     freshness::Reader,
+    intake::Intake,
     keys::local::LocalKeys,
     metrics::Metrics,
     policies::Policies,
@@ -94,7 +95,7 @@ impl App {
             .map_err(|e| Fault::new("loading the keys", e))?;
         let keys = Arc::new(keys);
         let storage = Arc::new(Storage::new(&client, &deciding, keys.clone()));
-        let sealing = SealingKeyring::load_or_create(&client, keys, &cluster_uid)
+        let sealing = SealingKeyring::load_or_create(&client, keys.clone(), &cluster_uid)
             .await
             .map_err(|e| Fault::new("loading the sealing keys", e))?;
         let settings = InjectionSettings {
@@ -109,7 +110,8 @@ impl App {
             );
         }
         let teller = Teller::new(&client, audit.clone(), &config.replica);
-        let controllers = controllers::build(&client, sealing, storage.clone(), cluster_uid.clone(), teller);
+        let intake = Intake::new(sealing, storage.clone(), cluster_uid.clone(), audit.clone());
+        let controllers = controllers::build(&client, intake, keys, storage.clone(), teller);
         Ok(Self {
             policies: Arc::new(Policies::built_in()?),
             metrics: Arc::new(Metrics::new().map_err(|e| Fault::new("registering metrics", e))?),

@@ -11,7 +11,11 @@ use tokio::sync::watch as channel;
 
 use self::tell::Teller;
 use crate::{
-    intake::Intake, policies::Guards, revocation::Incarnation, sealing::SealingKeyring, storage::Storage,
+    intake::Intake,
+    keys::{self, local::LocalKeys},
+    policies::Guards,
+    revocation::Incarnation,
+    storage::Storage,
     world::Watched,
 };
 
@@ -39,24 +43,27 @@ pub struct Controllers {
 #[must_use]
 pub fn build(
     client: &Client,
-    sealing: SealingKeyring,
+    intake: Intake,
+    keys: Arc<LocalKeys>,
     storage: Arc<Storage>,
-    cluster_uid: String,
     teller: Teller,
 ) -> Controllers {
     let (guards, known) = channel::channel(Guards::Missing);
-    let secrets = secret::controller(client);
+    let (tell, working) = channel::channel(None);
+    let secrets = secret::controller(client, working.clone());
     let shares = secret_share::controller(client);
     let routes = route::controller(client, known.clone());
     let (watched, watching) = Watched::new(routes.store(), secrets.store(), shares.store(), client);
-    let intake = Intake::new(sealing, storage.clone(), cluster_uid, teller.audit().clone());
-    let secret = secret::Context { client: client.clone(), intake, storage, teller: teller.clone() };
+    let secret =
+        secret::Context { client: client.clone(), intake, storage, keys: working, teller: teller.clone() };
     let incarnation = Mutex::new(Incarnation::default());
     let share =
         secret_share::Context { client: client.clone(), watched: watched.clone(), teller, incarnation };
     let route = route::Context { client: client.clone(), watched: watched.clone(), guards: known };
-    let running: [Running; 4] = [
+    let looking = async move { keys::keep_looking(&*keys, tell).await };
+    let running: [Running; 5] = [
         Box::pin(watching),
+        Box::pin(looking),
         Box::pin(secret::run(secrets, Arc::new(secret))),
         Box::pin(secret_share::run(shares, Arc::new(share))),
         Box::pin(route::run(routes, Arc::new(route))),

@@ -79,6 +79,8 @@ pub enum Outcome {
 pub struct TakenIn {
     /// Its version.
     pub version: i64,
+    /// The key that it is sealed under.
+    pub key: String,
     /// Its blob.
     pub digest: BlobDigest,
     /// When its blob says it was sealed.
@@ -170,13 +172,14 @@ impl Intake {
             Ok(value) => value,
             Err(error) => return error.into(),
         };
-        let version = match self.rest(secret, &environment.name, &value, last).await {
-            Ok(version) => version,
+        let (version, key) = match self.rest(secret, &environment.name, &value, last).await {
+            Ok(rested) => rested,
             Err(error) => return error.into(),
         };
         match self.record(secret, &environment.name, version).await {
             Ok(_position) => Outcome::TakenIn(TakenIn {
                 version,
+                key,
                 digest: blob.digest(),
                 sealed_at_ms: i64::try_from(blob.sealed_at_ms()).unwrap_or(i64::MAX),
             }),
@@ -207,17 +210,18 @@ impl Intake {
         self.sealing.open(blob, &scope).await
     }
 
-    /// Lets `value` rest under the first version after `last` that is free, or holds the same value.
+    /// Lets `value` rest under the first version after `last` that is free, or holds the same value; which one, and under
+    /// which key.
     async fn rest(
         &self,
         secret: &Secret,
         environment: &str,
         value: &Plaintext,
         last: i64,
-    ) -> Result<i64, PutError> {
+    ) -> Result<(i64, String), PutError> {
         for version in last + 1..=last + MAX_TAKEN {
             match self.storage.put(&self.binding(secret, environment, version, 1), value).await {
-                Ok(()) => return Ok(version),
+                Ok(key) => return Ok((version, key)),
                 Err(PutError::Taken) => {}
                 Err(error) => return Err(error),
             }

@@ -3,9 +3,22 @@
 //! A key is unwrapped on each use and never kept: disabling the provider's key is the owner's switch. No value passes
 //! through here, only the keys that seal one.
 
-use crate::storage::envelope::{Binding, DataKey, Provider};
+use std::{collections::BTreeSet, time::Duration};
+
+use tokio::sync::watch as channel;
+
+use crate::{
+    fault::with_causes,
+    storage::envelope::{Binding, DataKey, Provider},
+};
 
 pub mod local;
+
+/// How often it is looked which keys work: their loss is told this late.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// The names of the keys that work, as they were when last looked at; nothing before the first look.
+pub type WorkingKeys = Option<BTreeSet<String>>;
 
 /// Wraps and unwraps data keys. Each context is authenticated: a wrapped key opens for its own binding alone.
 #[expect(async_fn_in_trait, reason = "called on concrete providers, whose futures are known to be Send")]
@@ -25,11 +38,17 @@ pub trait KeyProvider {
     /// [`KeyError`].
     async fn unwrap(&self, wrapped: &[u8], binding: &Binding) -> Result<DataKey, KeyError>;
 
-    /// Whether the primary key works now.
+    /// The name of the key that `wrapped` was wrapped under.
     ///
     /// # Errors
-    /// [`KeyError`].
-    async fn probe(&self) -> Result<(), KeyError>;
+    /// [`KeyError::Integrity`].
+    fn wrapped_under(wrapped: &[u8]) -> Result<String, KeyError>;
+
+    /// The names of the keys that unwrap now.
+    ///
+    /// # Errors
+    /// [`KeyError::Unreachable`].
+    async fn working(&self) -> Result<BTreeSet<String>, KeyError>;
 }
 
 /// Why a data key is not wrapped or unwrapped.
@@ -53,4 +72,29 @@ pub enum KeyError {
     /// The cryptographic library failed.
     #[error("wrapping a data key: the cryptographic library failed")]
     Cryptography,
+}
+
+/// Looks again and again which keys work, and tells when that changed. What cannot be known now stays as it was told.
+pub async fn keep_looking<P: KeyProvider>(keys: &P, tell: channel::Sender<WorkingKeys>) {
+    loop {
+        look(keys, &tell).await;
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// One look of [`keep_looking`].
+pub(crate) async fn look<P: KeyProvider>(keys: &P, tell: &channel::Sender<WorkingKeys>) {
+    match keys.working().await {
+        Ok(working) => {
+            let working = Some(working);
+            tell.send_if_modified(|known| {
+                let changed = *known != working;
+                *known = working;
+                changed
+            });
+        }
+        Err(error) => {
+            tracing::warn!(error = with_causes(&error), "which keys work could not be looked at");
+        }
+    }
 }

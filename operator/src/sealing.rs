@@ -27,7 +27,10 @@ use crate::{
     controllers::apply::FIELD_MANAGER,
     fault::spoken,
     keys::local::LocalKeys,
-    storage::{self, ENVELOPE_TYPE, NAMESPACE, OpenError, PutError, envelope::Binding},
+    storage::{
+        self, ENVELOPE_TYPE, NAMESPACE, OpenError, PutError,
+        envelope::{Binding, Envelope},
+    },
 };
 
 /// The core Secret of the private halves, and the `ConfigMap` of the public ones.
@@ -151,7 +154,8 @@ impl SealingKeyring {
         let Some(sealed) = stored.get(&private_entry(&key)) else {
             return Err(UnsealError::KeyUnknown { key });
         };
-        let private = storage::unseal(&*self.keys, &self.binding(&key), &sealed.0).await?;
+        let envelope = Envelope::parse(&sealed.0).map_err(OpenError::from)?;
+        let private = storage::unseal(&*self.keys, &self.binding(&key), &envelope).await?;
         Ok(blob.open(scope, &SealingPrivateKey::from_bytes(&private))?)
     }
 
@@ -168,7 +172,7 @@ impl SealingKeyring {
         let data = [
             (PRIMARY.to_owned(), ByteString(id.clone().into_bytes())),
             (public_entry(&id), ByteString(String::from(public).into_bytes())),
-            (private_entry(&id), ByteString(sealed)),
+            (private_entry(&id), ByteString(sealed.to_bytes().map_err(PutError::from)?)),
         ];
         Ok(CoreSecret {
             metadata: ObjectMeta {

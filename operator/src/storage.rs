@@ -114,15 +114,16 @@ impl Storage {
         }
     }
 
-    /// Seals `value` and lets it rest under `binding`. The same value resting there already is as good.
+    /// Seals `value` and lets it rest under `binding`. The same value resting there already is as good. Returns the name
+    /// of the key that it is sealed under.
     ///
     /// # Errors
     /// [`PutError::Taken`] when another value rests there.
-    pub async fn put(&self, binding: &Binding, value: &Plaintext) -> Result<(), PutError> {
+    pub async fn put(&self, binding: &Binding, value: &Plaintext) -> Result<String, PutError> {
         let sealed = value.expose(|bytes| Zeroizing::new(bytes.to_vec()));
-        let bytes = seal(&*self.keys, binding, &sealed).await?;
-        match self.writing.create(&PostParams::default(), &core_secret(binding, bytes)).await {
-            Ok(_) => Ok(()),
+        let envelope = seal(&*self.keys, binding, &sealed).await?;
+        match self.writing.create(&PostParams::default(), &core_secret(binding, envelope.to_bytes()?)).await {
+            Ok(_) => Ok(LocalKeys::wrapped_under(envelope.wrapped())?),
             Err(kube::Error::Api(status)) if status.is_already_exists() => self.same(binding, value).await,
             Err(error) => Err(PutError::Failed { cause: spoken(&error) }),
         }
@@ -133,6 +134,11 @@ impl Storage {
     /// # Errors
     /// [`OpenError`].
     pub async fn open(&self, binding: &Binding) -> Result<Plaintext, OpenError> {
+        self.read(binding).await.map(|(value, _)| value)
+    }
+
+    /// The value under `binding`, and its envelope.
+    async fn read(&self, binding: &Binding) -> Result<(Plaintext, Envelope), OpenError> {
         let secret = self
             .deciding
             .get_opt(&binding.envelope_name())
@@ -141,8 +147,9 @@ impl Storage {
             .ok_or(OpenError::Missing)?;
         let bytes =
             secret.data.as_ref().and_then(|data| data.get(ENVELOPE_KEY)).ok_or(OpenError::Integrity)?;
-        let value = unseal(&*self.keys, binding, &bytes.0).await?;
-        Plaintext::parse(value).map_err(|_| OpenError::Integrity)
+        let envelope = Envelope::parse(&bytes.0)?;
+        let value = unseal(&*self.keys, binding, &envelope).await?;
+        Ok((Plaintext::parse(value).map_err(|_| OpenError::Integrity)?, envelope))
     }
 
     /// Removes the envelope of `binding`; one that is gone already is as good.
@@ -194,8 +201,9 @@ impl Storage {
         }
     }
 
-    async fn same(&self, binding: &Binding, value: &Plaintext) -> Result<(), PutError> {
-        let resting = match self.open(binding).await {
+    /// The key that the envelope of `binding` is sealed under, if `value` rests in it.
+    async fn same(&self, binding: &Binding, value: &Plaintext) -> Result<String, PutError> {
+        let (resting, envelope) = match self.read(binding).await {
             Ok(resting) => resting,
             Err(OpenError::Missing | OpenError::Integrity) => return Err(PutError::Taken),
             Err(OpenError::KeySealed { key }) => return Err(PutError::KeySealed { key }),
@@ -204,7 +212,8 @@ impl Storage {
         let same = resting.expose(|one| {
             value.expose(|other| aws_lc_rs::constant_time::verify_slices_are_equal(one, other))
         });
-        same.map_err(|_| PutError::Taken)
+        same.map_err(|_| PutError::Taken)?;
+        Ok(LocalKeys::wrapped_under(envelope.wrapped())?)
     }
 }
 
@@ -227,24 +236,23 @@ pub(crate) async fn seal<P: KeyProvider>(
     keys: &P,
     binding: &Binding,
     value: &[u8],
-) -> Result<Vec<u8>, PutError> {
+) -> Result<Envelope, PutError> {
     let key = DataKey::generate()?;
     let wrapped = keys.wrap(&key, binding).await?;
-    Ok(key.seal(value, binding, P::PROVIDER, wrapped)?.to_bytes()?)
+    Ok(key.seal(value, binding, P::PROVIDER, wrapped)?)
 }
 
 /// The counterpart of [`seal`].
 pub(crate) async fn unseal<P: KeyProvider>(
     keys: &P,
     binding: &Binding,
-    bytes: &[u8],
+    envelope: &Envelope,
 ) -> Result<Zeroizing<Vec<u8>>, OpenError> {
-    let envelope = Envelope::parse(bytes)?;
     if envelope.provider() != P::PROVIDER {
         return Err(OpenError::Integrity);
     }
     let key = keys.unwrap(envelope.wrapped(), binding).await?;
-    Ok(key.open(&envelope, binding)?)
+    Ok(key.open(envelope, binding)?)
 }
 
 /// The UID of the namespace `kube-system`, which stands for the cluster.

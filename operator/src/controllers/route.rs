@@ -5,7 +5,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::stream;
 use jiff::Timestamp;
 use keylend_contract::name::SecretName;
 use keylend_crds::{ConditionType, Reason, Route, RouteStatus, Secret, condition::ConditionStatus};
@@ -56,15 +55,11 @@ pub enum ReconcileError {
 pub fn controller(client: &Client, guards: channel::Receiver<Guards>) -> Controller<Route> {
     let controller = watch::controller::<Route>(client);
     let routes = controller.store();
-    let changes = stream::unfold(guards, |mut guards| async move {
-        guards.changed().await.ok()?;
-        Some(((), guards))
-    });
     controller
         .watches(Api::<DeserializeGuard<Secret>>::all(client.clone()), watch::config(), move |secret| {
             concerned(&routes, secret.meta().namespace.as_deref())
         })
-        .reconcile_all_on(changes)
+        .reconcile_all_on(watch::changes(guards))
 }
 
 /// Runs until the process ends.

@@ -5,7 +5,7 @@
 //! the same value under the same version and one pointer wins. Must never be added: a pointer written without
 //! comparison, or an envelope removed before the pointer has left it.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use kube::{
@@ -18,6 +18,7 @@ use kube::{
         reflector::{ObjectRef, Store},
     },
 };
+use tokio::sync::watch as channel;
 
 use keylend_crds::{
     ENVELOPE_FINALIZER, Reason, Secret, SecretShare, SecretStatus,
@@ -33,6 +34,7 @@ use super::{
 use crate::{
     fault::with_causes,
     intake::{Intake, Outcome},
+    keys::WorkingKeys,
     storage::Storage,
 };
 
@@ -60,6 +62,8 @@ pub struct Context {
     pub intake: Intake,
     /// Where they rest.
     pub storage: Arc<Storage>,
+    /// Which keys work.
+    pub keys: channel::Receiver<WorkingKeys>,
     /// Tells what is live, and what is not and why.
     pub teller: Teller,
 }
@@ -76,18 +80,21 @@ pub enum ReconcileError {
     /// It took too long.
     #[error("looking at a secret took too long")]
     TimedOut,
+    /// The process is about to end.
+    #[error("waiting for the first look at the keys")]
+    Keys(#[from] channel::error::RecvError),
 }
 
-/// The controller before it runs, so that its store can be shared.
+/// The controller before it runs, so that its store can be shared. All secrets are looked at again when other `keys` work.
 #[must_use]
-pub fn controller(client: &Client) -> Controller<Secret> {
+pub fn controller(client: &Client, keys: channel::Receiver<WorkingKeys>) -> Controller<Secret> {
     let controller = watch::controller::<Secret>(client);
     let secrets = controller.store();
-    controller.watches(
-        Api::<DeserializeGuard<SecretShare>>::all(client.clone()),
-        watch::config(),
-        move |share| linking(&secrets, &share.namespace().unwrap_or_default(), &share.name_any()),
-    )
+    controller
+        .watches(Api::<DeserializeGuard<SecretShare>>::all(client.clone()), watch::config(), move |share| {
+            linking(&secrets, &share.namespace().unwrap_or_default(), &share.name_any())
+        })
+        .reconcile_all_on(watch::changes(keys))
 }
 
 /// Runs until the process ends.
@@ -124,8 +131,9 @@ async fn look_at(secret: &Secret, context: &Context, now: Timestamp) -> Result<A
                 // The write itself brings the secret here again.
                 return Ok(next(written, Action::await_change()));
             }
+            let working = working_keys(context).await?;
             let outcomes = context.intake.take_in(secret, now).await;
-            let plan = value::plan(secret, &outcomes, now);
+            let plan = value::plan(secret, &outcomes, &working, now);
             let written = write_status(&secrets, secret, &plan.status).await?;
             if written == Written::Written {
                 tell(secret, &plan.status, &outcomes, context);
@@ -134,6 +142,13 @@ async fn look_at(secret: &Secret, context: &Context, now: Timestamp) -> Result<A
             Ok(next(written, when(secret, &outcomes)))
         }
     }
+}
+
+/// The names of the keys that work, once that was looked at.
+async fn working_keys(context: &Context) -> Result<BTreeSet<String>, ReconcileError> {
+    let mut keys = context.keys.clone();
+    let known = keys.wait_for(Option::is_some).await?;
+    Ok(known.clone().unwrap_or_default())
 }
 
 /// Removes the envelopes of a secret that is being deleted, then lets it go.

@@ -5,7 +5,7 @@
 
 use std::{fmt::Debug, sync::Arc, time::Duration};
 
-use futures_util::{StreamExt as _, TryFuture, future};
+use futures_util::{Stream, StreamExt as _, TryFuture, future, stream};
 use kube::{
     Api, Client, Resource,
     core::{DeserializeGuard, ObjectMeta},
@@ -17,6 +17,7 @@ use kube::{
     },
 };
 use serde::de::DeserializeOwned;
+use tokio::sync::watch as channel;
 
 use crate::{enrol::SUSPICION_LABEL, fault::with_causes, world::Steady};
 
@@ -62,6 +63,16 @@ where
     Controller::for_stream(reflector(writer, events).applied_objects(), reader)
         .with_config(Config::default().concurrency(CONCURRENCY))
         .trigger_backoff(Steady)
+}
+
+/// Something each time that what `known` holds has changed.
+pub fn changes<T: Send + Sync + 'static>(
+    known: channel::Receiver<T>,
+) -> impl Stream<Item = ()> + Send + 'static {
+    stream::unfold(known, |mut known| async move {
+        known.changed().await.ok()?;
+        Some(((), known))
+    })
 }
 
 /// Has `controller` `reconcile` until the process ends. What fails is looked at again `after` so long.

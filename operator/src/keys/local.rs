@@ -7,7 +7,11 @@
 //!
 //! A wrapped key is `format 1 | key id 8 | salt 32 | nonce 12 | ciphertext and tag 48`. This format is for ever.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use aws_lc_rs::{digest, hkdf, rand};
 use k8s_openapi::{ByteString, api::core::v1::Secret as CoreSecret};
@@ -151,8 +155,12 @@ impl KeyProvider for LocalKeys {
         DataKey::from_bytes(&opened.map_err(key_error)?).ok_or(KeyError::Integrity)
     }
 
-    async fn probe(&self) -> Result<(), KeyError> {
-        self.keyring().await?.primary().map(|_| ())
+    fn wrapped_under(wrapped: &[u8]) -> Result<String, KeyError> {
+        Wrapped::parse(wrapped).map(|wrapped| wrapped.id.name()).ok_or(KeyError::Integrity)
+    }
+
+    async fn working(&self) -> Result<BTreeSet<String>, KeyError> {
+        Ok(self.keyring().await?.keys.keys().map(|id| id.name()).collect())
     }
 }
 

@@ -94,7 +94,7 @@ pub(crate) fn secret() -> Secret {
         "spec": {"type": "String", "environments": [{"name": "production"}, {"name": "test"}]},
         "status": {"environments": [
             {"name": "production", "fields": [{
-                "name": "value", "version": 4, "wrapGeneration": 1, "updatedAt": NOW, "sealedAtMs": 1, "digests": [],
+                "name": "value", "version": 4, "wrapGeneration": 1, "key": "kl-test-key", "updatedAt": NOW, "sealedAtMs": 1, "digests": [],
             }]},
             {"name": "test", "fields": []},
         ]},

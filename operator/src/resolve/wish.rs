@@ -146,16 +146,12 @@ fn accepted(
     };
     let wanted =
         link.shares.iter().find(|share| share.environment == environment.as_str()).ok_or_else(unset)?;
-    let accepted = linked.status.iter().flat_map(|status| &status.shares);
-    accepted
-        .filter(|share| share.environment == wanted.environment && share.share_ref == wanted.share_ref)
-        .map(|share| WantedShare {
-            name: name.clone(),
-            pin: Pin { reference: share.share_ref.clone(), uid: share.uid.clone() },
-            service_accounts: share.service_accounts.clone(),
-        })
-        .next()
-        .ok_or_else(unknown)
+    let accepted = linked.accepted(wanted).ok_or_else(unknown)?;
+    Ok(WantedShare {
+        name: name.clone(),
+        pin: Pin { reference: accepted.share_ref.clone(), uid: accepted.uid.clone() },
+        service_accounts: accepted.service_accounts.clone(),
+    })
 }
 
 fn parse_header(index: usize, header: &RouteHeader) -> Result<(HeaderPlace, Template), FieldError> {

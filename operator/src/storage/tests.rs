@@ -91,9 +91,10 @@ async fn what_another_implementation_sealed_by_the_description_opens() {
 async fn a_version_is_never_given_to_two_values_but_the_same_value_may_come_twice() {
     let api = ApiServer::begin();
     let storage = storage(&api).await;
-    storage.put(&binding(), &value("kl-test-value")).await.unwrap();
+    let key = storage.put(&binding(), &value("kl-test-value")).await.unwrap();
+    assert_eq!(storage.keys.working().await.unwrap(), [key.clone()].into());
     let first = api.object(&path(&binding()));
-    assert!(storage.put(&binding(), &value("kl-test-value")).await.is_ok());
+    assert_eq!(storage.put(&binding(), &value("kl-test-value")).await.unwrap(), key);
     let other = storage.put(&binding(), &value("kl-test-other")).await.err();
     assert!(matches!(other, Some(PutError::Taken)), "{other:?}");
     assert_eq!(api.object(&path(&binding())), first);

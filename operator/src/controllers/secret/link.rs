@@ -34,23 +34,21 @@ pub fn plan(secret: &Secret, found: &[(LinkedShare, Option<SecretShare>)], now: 
     let mut shares = Vec::new();
     let (mut missing, mut changed, mut elsewhere) = (Vec::new(), Vec::new(), Vec::new());
     for (link, share) in found {
-        let pin = previous
-            .shares
-            .iter()
-            .find(|pin| pin.environment == link.environment && pin.share_ref == link.share_ref);
-        match standing(link, pin, share.as_ref(), &namespace) {
+        match standing(link, secret.accepted(link), share.as_ref(), &namespace) {
             Standing::Accepted(pin) => {
-                shares.push(pin);
-                if share.as_ref().is_some_and(|share| share.spec.environment != link.environment) {
+                let other = share.as_ref().is_some_and(|share| share.spec.environment != link.environment);
+                if other {
                     elsewhere.push(spelled(link));
                 }
+                shares.push(AcceptedShare { refuses: other.then_some(Reason::EnvironmentUnset), ..pin });
             }
             Standing::Missing(pin) => {
-                shares.extend(pin);
+                shares.extend(pin.map(|pin| AcceptedShare { refuses: Some(Reason::ShareMissing), ..pin }));
                 missing.push(spelled(link));
             }
             Standing::Changed(pin, uid) => {
-                shares.extend(pin);
+                shares
+                    .extend(pin.map(|pin| AcceptedShare { refuses: Some(Reason::RecipientChanged), ..pin }));
                 changed.push(format!("{} (uid {uid})", spelled(link)));
             }
         }
@@ -86,6 +84,7 @@ fn standing(
             share_ref: link.share_ref.clone(),
             uid,
             service_accounts: share.spec.recipient.namespace.service_accounts.clone(),
+            refuses: None,
         }),
     }
 }

@@ -14,7 +14,7 @@ use super::*;
 use crate::{
     audit::{AuditLog, tests::Scratch},
     controllers::tell::tests::events,
-    keys::local::LocalKeys,
+    keys::{local::LocalKeys, look},
     sealing::{PUBLISHED_KEY, SealingKeyring},
 };
 
@@ -24,6 +24,8 @@ const SYSTEM: &str = "/api/v1/namespaces/keylend-system";
 /// One replica, and what it has put on record.
 struct Replica {
     context: Context,
+    keys: Arc<LocalKeys>,
+    tell: channel::Sender<WorkingKeys>,
     scratch: Scratch,
 }
 
@@ -37,24 +39,27 @@ impl std::ops::Deref for Replica {
 
 async fn replica(api: &ApiServer) -> Replica {
     let scratch = Scratch::new();
-    Replica { context: with(api, scratch.open()).await, scratch }
+    with(api, scratch.open(), scratch).await
 }
 
-async fn with(api: &ApiServer, audit: AuditLog) -> Context {
+async fn with(api: &ApiServer, audit: AuditLog, scratch: Scratch) -> Replica {
     let client = api.client();
     let keys = Arc::new(LocalKeys::load_or_create(&client, &client).await.unwrap());
     let sealing = SealingKeyring::load_or_create(&client, keys.clone(), "cluster").await.unwrap();
-    let storage = Arc::new(Storage::new(&client, &client, keys));
+    let storage = Arc::new(Storage::new(&client, &client, keys.clone()));
     let intake = Intake::new(sealing, storage.clone(), "cluster".to_owned(), audit.clone());
     let teller = Teller::new(&client, audit, "keylend-operator-0");
-    Context { client, intake, storage, teller }
+    let (tell, working) = channel::channel(None);
+    look(&*keys, &tell).await;
+    Replica { context: Context { client, intake, storage, keys: working, teller }, keys, tell, scratch }
 }
 
-/// Lets time pass by which a key would be read again.
-async fn later() {
+/// Lets time pass by which a key is read again.
+async fn later(replica: &Replica) {
     tokio::time::pause();
     tokio::time::advance(Duration::from_millis(1001)).await;
     tokio::time::resume();
+    look(&*replica.keys, &replica.tell).await;
 }
 
 /// A blob of `value`, sealed `ago` milliseconds before now.
@@ -177,7 +182,7 @@ async fn a_value_without_a_row_is_not_acknowledged_and_is_taken_in_once_there_is
     let api = ApiServer::begin();
     let scratch = Scratch::new();
     let full = scratch.open();
-    let without_room = with(&api, full.clone()).await;
+    let without_room = with(&api, full.clone(), scratch).await;
     full.close().await;
     apply(&api, &[("production", Some(&sealed(&api, "production", "kl-test-first", 0)))]);
     settle(&api, &without_room).await;
@@ -317,13 +322,38 @@ async fn without_its_kms_key_nothing_comes_in_and_with_it_again_it_does() {
     apply(&api, &[("production", Some(&sealed(&api, "production", "kl-test-first", 0)))]);
     let kek = format!("{SYSTEM}/secrets/keylend-local-kek");
     let key = api.unset(&kek).unwrap();
-    later().await;
+    later(&replica).await;
     settle(&api, &replica).await;
     assert_eq!(reason(&api, "Ready").0, "KeySealed");
     api.set(&kek, key);
-    later().await;
+    later(&replica).await;
     settle(&api, &replica).await;
     assert_eq!(live_value(&api, &replica, "production").await, Some((1, "kl-test-first".to_owned())));
+}
+
+#[tokio::test]
+async fn that_a_live_value_s_key_is_gone_is_told_and_that_it_is_back_as_well() {
+    let api = ApiServer::begin();
+    let replica = replica(&api).await;
+    apply(&api, &[("production", Some(&sealed(&api, "production", "kl-test-first", 0)))]);
+    settle(&api, &replica).await;
+    let marked = || read(&api).live("production").unwrap().key_sealed;
+    assert_eq!((reason(&api, "Ready").0.as_str(), marked()), ("Live", false));
+    let kek = format!("{SYSTEM}/secrets/keylend-local-kek");
+    let key = api.unset(&kek).unwrap();
+    later(&replica).await;
+    settle(&api, &replica).await;
+    assert_eq!((reason(&api, "Ready").0.as_str(), marked()), ("KeySealed", true));
+    assert!(events(&api, 2).await.contains(&"Warning KeySealed".to_owned()));
+    api.fail("GET", 503);
+    later(&replica).await;
+    api.heal();
+    settle(&api, &replica).await;
+    assert!(marked(), "what cannot be known stays as it was told");
+    api.set(&kek, key);
+    later(&replica).await;
+    settle(&api, &replica).await;
+    assert_eq!((reason(&api, "Ready").0.as_str(), marked()), ("Live", false));
 }
 
 #[tokio::test]

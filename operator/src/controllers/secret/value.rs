@@ -3,6 +3,8 @@
 //! The pointer of an environment moves to what was taken in, or stays; it goes when the environment is no longer listed.
 //! An environment that is listed without a blob keeps its live value, so a manifest needs to hold none.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use keylend_crds::{
@@ -41,15 +43,21 @@ pub struct Pointer {
     pub wrap_generation: i64,
 }
 
-/// Decides what `secret`'s status becomes, given what came of each environment of its specification.
+/// Decides what `secret`'s status becomes, given what came of each environment of its specification, and the names of the
+/// keys that work.
 #[must_use]
-pub fn plan(secret: &Secret, outcomes: &[(String, Outcome)], now: Timestamp) -> Plan {
+pub fn plan(
+    secret: &Secret,
+    outcomes: &[(String, Outcome)],
+    working: &BTreeSet<String>,
+    now: Timestamp,
+) -> Plan {
     let previous = secret.status.clone().unwrap_or_default();
     let mut plan = Plan { status: SecretStatus::default(), superseded: vec![], removed: vec![] };
     for (name, outcome) in outcomes {
         let live = previous.environments.iter().find(|one| one.name == *name);
         let Outcome::TakenIn(taken) = outcome else {
-            plan.status.environments.extend(live.cloned());
+            plan.status.environments.extend(live.map(|live| looked_at(live, working)));
             continue;
         };
         let (fields, superseded) = pointed_to(taken, live, now);
@@ -69,6 +77,15 @@ pub fn plan(secret: &Secret, outcomes: &[(String, Outcome)], now: Timestamp) -> 
     plan
 }
 
+/// The live value, with whether its key works.
+fn looked_at(live: &EnvironmentStatus, working: &BTreeSet<String>) -> EnvironmentStatus {
+    let mut live = live.clone();
+    for field in &mut live.fields {
+        field.key_sealed = !working.contains(&field.key);
+    }
+    live
+}
+
 fn pointed_to(
     taken: &TakenIn,
     live: Option<&EnvironmentStatus>,
@@ -80,6 +97,8 @@ fn pointed_to(
         name: VALUE_FIELD.to_owned(),
         version: taken.version,
         wrap_generation: 1,
+        key: taken.key.clone(),
+        key_sealed: false,
         updated_at: rfc3339(now),
         sealed_at_ms: taken.sealed_at_ms,
         digests: std::iter::once(taken.digest.clone()).chain(known).take(MAX_DIGESTS).collect(),
@@ -117,6 +136,9 @@ fn ready(outcomes: &[(String, Outcome)], live: &[EnvironmentStatus]) -> Wanted {
             Outcome::NoBlob | Outcome::Live | Outcome::Stale | Outcome::Refused(_) | Outcome::TakenIn(_) => {}
         }
     }
+    if let Some(message) = key_sealed(live) {
+        return not(Reason::KeySealed, message);
+    }
     let refused = outcomes.iter().filter_map(|(environment, outcome)| match outcome {
         Outcome::Refused(why) => Some(format!("{}: {why}", field(environment))),
         Outcome::NoBlob
@@ -135,6 +157,17 @@ fn ready(outcomes: &[(String, Outcome)], live: &[EnvironmentStatus]) -> Wanted {
         return not(Reason::NoValue, message);
     }
     (ConditionType::Ready, ConditionStatus::True, Reason::Live, live_message(outcomes, live))
+}
+
+/// Which live values cannot be used, if their key does not work.
+fn key_sealed(live: &[EnvironmentStatus]) -> Option<String> {
+    let sealed = live.iter().flat_map(|one| one.fields.iter().map(move |field| (&one.name, field)));
+    let sealed = sealed.filter(|(_, field)| field.key_sealed).map(|(name, field)| {
+        format!("spec.environments[{name}]: the live value's key '{}' is disabled or gone", field.key)
+    });
+    let sealed: Vec<String> = sealed.collect();
+    (!sealed.is_empty())
+        .then(|| format!("{}; calls are refused until it is enabled again", sealed.join("; ")))
 }
 
 fn live_message(outcomes: &[(String, Outcome)], live: &[EnvironmentStatus]) -> String {

@@ -29,6 +29,7 @@ async fn a_data_key_comes_back_for_its_own_binding_only() {
     let key = DataKey::generate().unwrap();
     let wrapped = keys.wrap(&key, &binding()).await.unwrap();
     assert!(same(&keys.unwrap(&wrapped, &binding()).await.unwrap(), &key));
+    assert_eq!(LocalKeys::wrapped_under(&wrapped).map(|key| [key].into()), keys.working().await);
     for other in [
         Binding { wrap_generation: 2, ..binding() },
         Binding { version: 8, ..binding() },
@@ -93,11 +94,11 @@ async fn a_key_that_was_removed_is_refused_after_a_second_and_works_when_put_bac
         }
         tokio::time::advance(Duration::from_millis(1001)).await;
         assert_eq!(keys.unwrap(&wrapped, &binding()).await.err(), Some(KeyError::Sealed { key: id.clone() }));
-        assert!(matches!(keys.probe().await, Err(KeyError::Sealed { .. })));
+        assert_eq!(keys.working().await, Ok(BTreeSet::new()));
         api.set(KEK_PATH, whole.clone());
         tokio::time::advance(Duration::from_millis(1001)).await;
         assert!(keys.unwrap(&wrapped, &binding()).await.is_ok());
-        assert_eq!(keys.probe().await, Ok(()));
+        assert_eq!(keys.working().await, Ok([id.clone()].into()));
     }
 }
 
@@ -123,7 +124,7 @@ async fn keys_are_read_once_a_second_while_in_use_and_not_at_all_otherwise() {
     let before = reads(&api);
     for (after, reads_by_then) in [(0, 1), (999, 1), (1, 2), (600_000, 3)] {
         tokio::time::advance(Duration::from_millis(after)).await;
-        let all = futures_util::future::join_all((0..20).map(|_| keys.probe())).await;
+        let all = futures_util::future::join_all((0..20).map(|_| keys.working())).await;
         assert!(all.iter().all(Result::is_ok));
         assert_eq!(reads(&api) - before, reads_by_then, "{after}");
     }
@@ -135,10 +136,10 @@ async fn those_who_wait_share_one_failure_and_the_next_asks_again() {
     let keys = keys(&api).await;
     let before = reads(&api);
     api.fail("GET", 500);
-    let all = futures_util::future::join_all((0..20).map(|_| keys.probe())).await;
-    assert!(all.iter().all(|probe| matches!(probe, Err(KeyError::Unreachable { .. }))));
+    let all = futures_util::future::join_all((0..20).map(|_| keys.working())).await;
+    assert!(all.iter().all(|working| matches!(working, Err(KeyError::Unreachable { .. }))));
     assert_eq!(reads(&api) - before, 1);
     api.heal();
     tokio::time::advance(Duration::from_millis(1)).await;
-    assert_eq!(keys.probe().await, Ok(()));
+    assert!(keys.working().await.is_ok());
 }

@@ -123,6 +123,27 @@ fn a_link_knows_for_whom_its_share_is_after_the_share_is_gone() {
 }
 
 #[test]
+fn which_of_a_link_s_environments_are_refused_stands_beside_each() {
+    let secret = linked(Some("one"), None);
+    let link = secret.spec.link.clone().unwrap().shares.remove(0);
+    let elsewhere = LinkedShare { environment: "staging".to_owned(), ..link.clone() };
+    let one = || Some(share("one", "partner"));
+    // (share found for production, what stands beside it); the share of staging is for production, so staging is refused
+    let table = [
+        (one(), None),
+        (None, Some(Reason::ShareMissing)),
+        (Some(share("two", "partner")), Some(Reason::RecipientChanged)),
+    ];
+    for (found, refuses) in table {
+        let found = [(link.clone(), found), (elsewhere.clone(), one())];
+        let status = plan(&secret, &found, "2026-02-02T00:00:00Z".parse().unwrap());
+        let beside: Vec<_> = status.shares.iter().map(|pin| pin.refuses).collect();
+        assert_eq!(beside, [refuses, Some(Reason::EnvironmentUnset)]);
+        assert_eq!(status.conditions[0].status, ConditionStatus::False);
+    }
+}
+
+#[test]
 fn a_share_for_another_environment_is_named() {
     let mut other = share("one", "partner");
     other.spec.environment = "test".into();

@@ -8,7 +8,7 @@ const NOW: &str = "2026-02-02T00:01:00Z";
 
 fn secret(uid: &str, live: i64, last: i64, updated_at: &str) -> Secret {
     let field = json!({
-        "name": "value", "version": live, "wrapGeneration": 1, "updatedAt": updated_at, "sealedAtMs": 5, "digests": [],
+        "name": "value", "version": live, "wrapGeneration": 1, "key": "kl-test-key", "updatedAt": updated_at, "sealedAtMs": 5, "digests": [],
     });
     serde_json::from_value(json!({
         "apiVersion": "keylend.dev/v1alpha1",

@@ -7,9 +7,14 @@ use super::*;
 
 const THEN: &str = "2026-01-01T00:00:00Z";
 const NOW: &str = "2026-02-02T00:00:00Z";
+const KEY: &str = "kl-test-key";
 
 fn now() -> Timestamp {
     NOW.parse().unwrap()
+}
+
+fn working() -> BTreeSet<String> {
+    [KEY.to_owned()].into()
 }
 
 fn digest(text: &str) -> BlobDigest {
@@ -18,7 +23,7 @@ fn digest(text: &str) -> BlobDigest {
 
 fn environment(name: &str, version: i64, digests: &[&str]) -> Value {
     json!({ "name": name, "fields": [{
-        "name": "value", "version": version, "wrapGeneration": 1, "updatedAt": THEN, "sealedAtMs": 5, "digests": digests,
+        "name": "value", "version": version, "wrapGeneration": 1, "key": KEY, "updatedAt": THEN, "sealedAtMs": 5, "digests": digests,
     }] })
 }
 
@@ -34,7 +39,7 @@ fn secret(live: &[Value]) -> Secret {
 }
 
 fn taken(version: i64) -> Outcome {
-    Outcome::TakenIn(TakenIn { version, digest: digest("new"), sealed_at_ms: 9 })
+    Outcome::TakenIn(TakenIn { version, key: KEY.to_owned(), digest: digest("new"), sealed_at_ms: 9 })
 }
 
 fn outcomes(list: &[(&str, Outcome)]) -> Vec<(String, Outcome)> {
@@ -48,7 +53,7 @@ fn condition(plan: &Plan, type_: ConditionType) -> (ConditionStatus, Reason, Str
 
 #[test]
 fn a_first_value_is_live_with_its_version_its_blob_and_its_time() {
-    let plan = plan(&secret(&[]), &outcomes(&[("production", taken(8))]), now());
+    let plan = plan(&secret(&[]), &outcomes(&[("production", taken(8))]), &working(), now());
     let field = &plan.status.environments[0].fields[0];
     assert_eq!((field.version, field.wrap_generation, field.sealed_at_ms), (8, 1, 9));
     assert_eq!(field.digests, [digest("new")]);
@@ -62,7 +67,8 @@ fn a_new_value_takes_the_place_of_the_live_one_and_keeps_what_was_seen() {
     let seen: Vec<String> = (0..MAX_DIGESTS).map(|n| n.to_string()).collect();
     let seen: Vec<&str> = seen.iter().map(String::as_str).collect();
     let before = secret(&[environment("production", 7, &seen), environment("staging", 6, &["s"])]);
-    let plan = plan(&before, &outcomes(&[("production", taken(8)), ("staging", Outcome::Live)]), now());
+    let plan =
+        plan(&before, &outcomes(&[("production", taken(8)), ("staging", Outcome::Live)]), &working(), now());
     let digests = &plan.status.environments[0].fields[0].digests;
     assert_eq!(digests.len(), MAX_DIGESTS);
     assert_eq!((&digests[0], &digests[1]), (&digest("new"), &digest("0")));
@@ -82,7 +88,7 @@ fn the_live_value_stays_until_another_is_taken_in() {
         Outcome::KeySealed { key: "k".to_owned() },
         Outcome::Failed { cause: "c".to_owned() },
     ] {
-        let plan = plan(&before, &outcomes(&[("production", outcome.clone())]), now());
+        let plan = plan(&before, &outcomes(&[("production", outcome.clone())]), &working(), now());
         assert_eq!(plan.status.environments, before.status.clone().unwrap().environments, "{outcome:?}");
         assert_eq!((plan.superseded, plan.removed), (vec![], vec![]), "{outcome:?}");
     }
@@ -91,7 +97,7 @@ fn the_live_value_stays_until_another_is_taken_in() {
 #[test]
 fn an_environment_that_is_no_longer_listed_goes_and_its_version_is_never_given_again() {
     let before = secret(&[environment("production", 7, &["p"]), environment("staging", 6, &["s"])]);
-    let plan = plan(&before, &outcomes(&[("staging", Outcome::NoBlob)]), now());
+    let plan = plan(&before, &outcomes(&[("staging", Outcome::NoBlob)]), &working(), now());
     assert_eq!(plan.status.environments.len(), 1);
     assert_eq!(plan.status.environments[0].name, "staging");
     assert_eq!(
@@ -105,7 +111,7 @@ fn an_environment_that_is_no_longer_listed_goes_and_its_version_is_never_given_a
 fn a_secret_without_a_value_has_no_version() {
     let mut empty = secret(&[]);
     empty.status = None;
-    let plan = plan(&empty, &[], now());
+    let plan = plan(&empty, &[], &working(), now());
     assert_eq!(plan.status.last_version, None);
     assert_eq!(condition(&plan, ConditionType::Ready).1, Reason::NoValue);
 }
@@ -139,11 +145,37 @@ fn ready_says_what_hinders_most_and_names_the_field() {
     ];
     for (production, staging, status, reason, part) in table {
         let before = secret(&[environment("production", 7, &["p"])]);
-        let plan = plan(&before, &outcomes(&[("production", production), ("staging", staging)]), now());
+        let plan =
+            plan(&before, &outcomes(&[("production", production), ("staging", staging)]), &working(), now());
         let (is, why, message) = condition(&plan, ConditionType::Ready);
         assert_eq!((is, why), (status, reason), "{message}");
         assert!(message.contains(part), "{message}");
         assert!(!message.contains("kl-test-cause"), "{message}");
+    }
+}
+
+#[test]
+fn a_live_value_whose_key_is_gone_is_marked_and_named_and_no_other() {
+    use ConditionStatus::{False, True};
+    let refused = Outcome::Refused("because".to_owned());
+    let [other, no] = [BTreeSet::from(["kl-test-other".to_owned()]), BTreeSet::new()];
+    // (keys that work, what came of production, production is marked, status, reason)
+    let table = [
+        (&working(), Outcome::Live, false, True, Reason::Live),
+        (&other, Outcome::Live, true, False, Reason::KeySealed),
+        (&no, Outcome::NoBlob, true, False, Reason::KeySealed),
+        (&no, Outcome::Stale, true, False, Reason::KeySealed),
+        (&no, refused, true, False, Reason::KeySealed),
+        (&no, taken(8), false, True, Reason::Live),
+    ];
+    for (working, production, marked, status, reason) in table {
+        let before = secret(&[environment("production", 7, &["p"])]);
+        let plan = plan(&before, &outcomes(&[("production", production)]), working, now());
+        let (is, why, message) = condition(&plan, ConditionType::Ready);
+        assert_eq!((is, why), (status, reason), "{message}");
+        assert_eq!(plan.status.environments[0].fields[0].key_sealed, marked, "{message}");
+        let named = message.contains("spec.environments[production]") && message.contains(KEY);
+        assert_eq!(named, marked, "{message}");
     }
 }
 
@@ -156,7 +188,7 @@ fn a_source_that_is_behind_is_told_and_one_that_caught_up_is_in_sync() {
         (Outcome::NoBlob, ConditionStatus::False, Reason::InSync),
         (taken(8), ConditionStatus::False, Reason::InSync),
     ] {
-        let plan = plan(&before, &outcomes(&[("production", outcome)]), now());
+        let plan = plan(&before, &outcomes(&[("production", outcome)]), &working(), now());
         let (is, why, message) = condition(&plan, ConditionType::SourceStale);
         assert_eq!((is, why), (status, reason), "{message}");
     }
@@ -165,8 +197,8 @@ fn a_source_that_is_behind_is_told_and_one_that_caught_up_is_in_sync() {
 #[test]
 fn a_plan_carried_out_plans_the_same_again() {
     let mut secret = secret(&[]);
-    secret.status = Some(plan(&secret, &outcomes(&[("production", taken(8))]), now()).status);
+    secret.status = Some(plan(&secret, &outcomes(&[("production", taken(8))]), &working(), now()).status);
     let later: Timestamp = "2026-03-03T00:00:00Z".parse().unwrap();
-    let again = plan(&secret, &outcomes(&[("production", Outcome::Live)]), later);
+    let again = plan(&secret, &outcomes(&[("production", Outcome::Live)]), &working(), later);
     assert_eq!(Some(again.status), secret.status);
 }
