@@ -1,89 +1,75 @@
 //! `status`: the chain from a route to its values, and which link of it refuses.
 
+mod accounts;
+mod chain;
 mod listed;
 
-use std::{fmt::Write as _, process::ExitCode};
+use std::{fmt::Debug, process::ExitCode};
 
 use anyhow::{Context, Result};
 use clap::Args;
 use keylend_contract::{name::SecretName, template::Template};
 use keylend_crds::{
-    Condition, Route, Secret, SecretShare,
-    condition::{ConditionStatus, ConditionType},
-    secret::ShareReference,
+    Route, Secret, SecretShare,
+    secret::{AcceptedShare, ShareReference},
 };
 use kube::Api;
-use serde_json::json;
+use serde::de::DeserializeOwned;
 
+use self::{
+    accounts::Accounts,
+    chain::{Chain, Link},
+};
 use crate::{
-    Global, Output, argument,
+    Global, argument,
     cluster::{Cluster, Seen, see},
-    report::say,
 };
 
 /// Say what a route's chain looks like, and which link of it refuses
 ///
-/// Follows route, linked secret, share and the owner's secret as far as you may read them. Exits with 1 if a link refuses.
-/// What depends on the pod or on the moment shows in its calls alone: a service account that the share does not list, an
-/// address that is not approved, a key that is gone.
+/// Follows route, linked secret, share and the owner's secret as far as you may read them. Where the share lists service
+/// accounts, those of the namespace's injected pods are held against the list. Exits with 1 if a link refuses. Whether the
+/// addresses behind the upstream's name are approved shows in calls alone: it is the pod that resolves the name.
 #[derive(Args)]
 #[command(after_help = "Examples:
-  kubectl keylend status stripe --namespace partner")]
+  kubectl keylend status stripe --namespace partner
+  kubectl keylend status stripe --namespace partner --service-account checkout")]
 pub(crate) struct Status {
     /// The route's name.
     #[arg(value_parser = argument::object_name)]
     route: String,
+    /// The service account of the pod that is asked about. Left out, those of every injected pod of the namespace are.
+    #[arg(long, value_name = "NAME", value_parser = argument::object_name)]
+    service_account: Option<String>,
 }
 
-/// One link of the chain.
-struct Link {
-    object: String,
-    standing: Standing,
-    message: String,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Standing {
-    Permits,
-    Refuses,
-    Hidden,
-}
-
-impl Link {
-    /// Says whose pods the share is for; all of the namespace where none are listed.
-    fn for_accounts(mut self, accounts: Option<&Vec<String>>) -> Self {
-        if let Some(accounts) = accounts {
-            let _ = write!(self.message, "; for the service accounts {}", accounts.join(", "));
-        }
-        self
-    }
-}
-
-impl Standing {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Permits => "permits",
-            Self::Refuses => "refuses",
-            Self::Hidden => "hidden",
-        }
-    }
+/// Whose chain is followed.
+struct Asked<'a> {
+    cluster: &'a Cluster,
+    route: &'a Route,
+    accounts: Accounts,
 }
 
 impl Status {
     pub(crate) async fn run(self, global: &Global) -> Result<ExitCode> {
         let cluster = Cluster::connect(global).await?;
         let routes: Api<Route> = cluster.api();
-        let route = routes.get(&self.route).await.with_context(|| {
+        let route = &routes.get(&self.route).await.with_context(|| {
             format!("reading Route '{}' of namespace '{}'", self.route, cluster.namespace)
         })?;
+        let accounts = match self.service_account {
+            Some(account) => Accounts::Seen([account].into()),
+            None => accounts::of_injected_pods(&cluster.api()).await.context("listing injected pods")?,
+        };
+        let asked = Asked { cluster: &cluster, route, accounts };
         let conditions = route.status.as_ref().map(|status| &status.conditions[..]);
-        let mut chain = vec![link(format!("route {}", self.route), conditions)];
-        for name in secrets_of(&route) {
-            follow(&cluster, &route, &name, &mut chain).await?;
+        let mut chain = Chain::default();
+        chain.push(Link::ready(format!("route {}", self.route), conditions));
+        for name in secrets_of(route) {
+            asked.follow(&name, &mut chain).await?;
         }
-        print(&chain, global.output)?;
-        let refused = chain.iter().any(|link| link.standing == Standing::Refuses);
-        Ok(if refused { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+        chain.print(global.output)?;
+        Ok(if chain.refuses() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
 }
 
@@ -101,96 +87,77 @@ fn secrets_of(route: &Route) -> Vec<SecretName> {
     names
 }
 
-async fn follow(cluster: &Cluster, route: &Route, name: &SecretName, chain: &mut Vec<Link>) -> Result<()> {
-    let environment = &route.spec.environment;
-    let object = format!("secret {}", name.as_str());
-    let secrets: Api<Secret> = cluster.api();
-    let seen = see(&secrets, name.as_str()).await.with_context(|| format!("reading {object}"))?;
-    let Some(secret) = there(seen, &object, "there is no such Secret in this namespace", chain) else {
-        return Ok(());
-    };
-    chain.push(link(object.clone(), secret.status.as_ref().map(|status| &status.conditions[..])));
-    let shares = secret.spec.link.iter().flat_map(|link| &link.shares);
-    let Some(linked) = shares.into_iter().find(|share| share.environment == *environment) else {
-        chain.push(refusing(object, &format!("it links no share for environment '{environment}'")));
-        return Ok(());
-    };
-    follow_share(cluster, (route, name), &linked.share_ref, chain).await
-}
-
-/// What was seen, if the chain goes on from it; otherwise `object` is its last link.
-fn there<K>(seen: Seen<K>, object: &str, gone: &str, chain: &mut Vec<Link>) -> Option<K> {
-    match seen {
-        Seen::There(found) => return Some(found),
-        Seen::Gone => chain.push(refusing(object.to_owned(), gone)),
-        Seen::Hidden => chain.push(hidden(object.to_owned())),
-    }
-    None
-}
-
-/// A recipient usually may not read the owner's namespace: what cannot be read is hidden, not refused.
-async fn follow_share(
-    cluster: &Cluster,
-    (route, name): (&Route, &SecretName),
-    reference: &ShareReference,
-    chain: &mut Vec<Link>,
-) -> Result<()> {
-    let object = format!("share {}/{}", reference.namespace, reference.name);
-    let shares: Api<SecretShare> = Api::namespaced(cluster.client.clone(), &reference.namespace);
-    let seen = see(&shares, &reference.name).await.with_context(|| format!("reading {object}"))?;
-    let Some(share) = there(seen, &object, "there is no such SecretShare", chain) else { return Ok(()) };
-    let conditions = share.status.as_ref().map(|status| &status.conditions[..]);
-    let ready = link(object.clone(), conditions);
-    chain.push(match listed::permit(route, name, &share.spec.use_policy) {
-        Err(refusal) if ready.standing == Standing::Permits => {
-            refusing(object, &format!("{}: {refusal}", refusal.code()))
-        }
-        Ok(()) | Err(_) => ready.for_accounts(share.spec.recipient.namespace.service_accounts.as_ref()),
-    });
-    let object = format!("secret {}/{}", reference.namespace, share.spec.secret_ref.name);
-    let secrets: Api<Secret> = Api::namespaced(cluster.client.clone(), &reference.namespace);
-    let secret = see(&secrets, &share.spec.secret_ref.name).await;
-    chain.push(match secret.with_context(|| format!("reading {object}"))? {
-        Seen::There(secret) => link(object, secret.status.as_ref().map(|status| &status.conditions[..])),
-        Seen::Gone => refusing(object, "there is no such Secret"),
-        Seen::Hidden => hidden(object),
-    });
-    Ok(())
-}
-
-fn link(object: String, conditions: Option<&[Condition]>) -> Link {
-    let ready =
-        conditions.unwrap_or_default().iter().find(|condition| condition.type_ == ConditionType::Ready);
-    let Some(ready) = ready else {
-        return refusing(object, "the operator has not looked at it yet; is it running?");
-    };
-    let standing = if ready.status == ConditionStatus::True { Standing::Permits } else { Standing::Refuses };
-    Link { object, standing, message: format!("{:?}: {}", ready.reason, ready.message) }
-}
-
-fn refusing(object: String, message: &str) -> Link {
-    Link { object, standing: Standing::Refuses, message: message.to_owned() }
-}
-
-fn hidden(object: String) -> Link {
-    Link { object, standing: Standing::Hidden, message: "you may not read it; ask its owner".to_owned() }
-}
-
-fn print(chain: &[Link], output: Output) -> Result<()> {
-    match output {
-        Output::Text => {
-            let width = chain.iter().map(|link| link.object.len()).max().unwrap_or(0);
-            for link in chain {
-                say(&format!("{:8}{:width$}  {}", link.standing.word(), link.object, link.message))?;
+impl Asked<'_> {
+    async fn follow(&self, name: &SecretName, chain: &mut Chain) -> Result<()> {
+        let environment = &self.route.spec.environment;
+        let object = format!("secret {}", name.as_str());
+        let secrets: Api<Secret> = self.cluster.api();
+        let gone = "there is no such Secret in this namespace";
+        let secret = match look(&secrets, name.as_str(), &object, gone).await? {
+            Ok(secret) => secret,
+            Err(unseen) => {
+                chain.push(unseen);
+                return Ok(());
             }
-        }
-        Output::Json => {
-            let links: Vec<_> = chain
-                .iter()
-                .map(|link| json!({"object": link.object, "standing": link.standing.word(), "message": link.message}))
-                .collect();
-            say(&json!(links).to_string())?;
-        }
+        };
+        let mut links = secret.spec.link.iter().flat_map(|link| &link.shares);
+        let Some(link) = links.find(|share| share.environment == *environment) else {
+            chain.push(Link::refusing(object, &format!("it links no share for environment '{environment}'")));
+            return Ok(());
+        };
+        let accepted = secret.accepted(link);
+        chain.push(Link::linked(object, &secret, link));
+        self.follow_share(name, &link.share_ref, accepted, chain).await
     }
-    Ok(())
+
+    /// A recipient usually may not read the owner's namespace: what cannot be read is hidden, not refused. For whom the
+    /// share is, the recipient's secret knows.
+    async fn follow_share(
+        &self,
+        name: &SecretName,
+        reference: &ShareReference,
+        accepted: Option<&AcceptedShare>,
+        chain: &mut Chain,
+    ) -> Result<()> {
+        let object = format!("share {}/{}", reference.namespace, reference.name);
+        let shares: Api<SecretShare> = Api::namespaced(self.cluster.client.clone(), &reference.namespace);
+        let share = match look(&shares, &reference.name, &object, "there is no such SecretShare").await? {
+            Ok(share) => share,
+            Err(unseen) => {
+                let listed = accepted.and_then(|accepted| accepted.service_accounts.as_deref());
+                chain.push(unseen.for_accounts(listed));
+                chain.extend(self.accounts.unlisted(listed, &object));
+                return Ok(());
+            }
+        };
+        let permitted = listed::permit(self.route, name, &share.spec.use_policy);
+        let listed = share.spec.recipient.namespace.service_accounts.as_deref();
+        chain.push(Link::share(object.clone(), permitted, &share).for_accounts(listed));
+        chain.extend(self.accounts.unlisted(listed, &object));
+        self.follow_value(&share, &reference.namespace, chain).await
+    }
+
+    async fn follow_value(&self, share: &SecretShare, owner: &str, chain: &mut Chain) -> Result<()> {
+        let name = &share.spec.secret_ref.name;
+        let object = format!("secret {owner}/{name}");
+        let secrets: Api<Secret> = Api::namespaced(self.cluster.client.clone(), owner);
+        let secret = look(&secrets, name, &object, "there is no such Secret").await?;
+        chain.push(match secret {
+            Ok(secret) => Link::value(object, &secret, &share.spec.environment),
+            Err(unseen) => unseen,
+        });
+        Ok(())
+    }
+}
+
+/// What stands under `name`, or else the link that says it is gone, or hidden.
+async fn look<K>(api: &Api<K>, name: &str, object: &str, gone: &str) -> Result<Result<K, Link>>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    Ok(match see(api, name).await.with_context(|| format!("reading {object}"))? {
+        Seen::There(found) => Ok(found),
+        Seen::Gone => Err(Link::refusing(object.to_owned(), gone)),
+        Seen::Hidden => Err(Link::hidden(object.to_owned(), "you may not read it; ask its owner")),
+    })
 }

@@ -3,7 +3,7 @@
 
 use std::{fs, thread, time::Duration};
 
-use keylend_e2e::{App, Call, Kubectl, Needle, Pod, Stage, Undo, condition, node, operator};
+use keylend_e2e::{App, Call, Kubectl, Needle, Pod, Stage, Undo, condition, eventually, node, operator};
 use serde_json::{Value, json};
 
 const VALUE: &str = "kl-test-70be5c19d3f8a246";
@@ -151,20 +151,29 @@ fn without_its_key_nothing_is_lent_and_with_it_again_all_is() {
         assert!(calls.iter().all(|call| sealed(call.status, &call.refusal)), "{calls:?}");
     }
     assert_eq!(stage.upstream().hits().len(), before);
+    let refuses = eventually(|| link_that_refuses(&stage));
+    let secret = format!("secret {}/stripe-api-key ", stage.owner.namespace());
+    assert!(refuses.contains(&secret) && refuses.contains("key_sealed: the key '"), "{refuses}");
+    assert!(ids.iter().any(|id| refuses.contains(id.as_str())), "{refuses}");
     let put = ["keylend", "put", "stripe-api-key", "--environment", "production", "--timeout", "10"];
     stage
         .owner
         .run_with_input(&put, "kl-test-too-early-for-this")
         .expect_refused("is disabled or gone; enable it again");
-    let status = stage.recipient.run(&["keylend", "status", "stripe"]);
-    let (code, secret) = (status.code, format!("secret {}/stripe-api-key", stage.owner.namespace()));
-    let refuses = status.stdout.lines().find(|line| line.starts_with("refuses ")).unwrap_or_default();
-    let named = refuses.contains(&secret) && refuses.contains("KeySealed: spec.environments[production]");
-    assert!(code == Some(1) && named, "{}", status.stdout);
 
     drop(put_back);
     thread::sleep(SWITCH);
     let calls: Vec<Call> = apps.iter().map(|app| app.call("/stripe/ok")).collect();
     assert!(calls.iter().all(|call| call.status == 200), "{calls:?}");
     operator::both_granted(&calls);
+    eventually(|| {
+        link_that_refuses(&stage).err().ok_or_else(|| "status still names a link that refuses".to_owned())
+    });
+}
+
+/// The link that `status` says refuses, if one does.
+fn link_that_refuses(stage: &Stage) -> Result<String, String> {
+    let status = stage.recipient.run(&["keylend", "status", "stripe"]);
+    let refuses = status.stdout.lines().find(|line| line.starts_with("refuses "));
+    refuses.filter(|_| status.code == Some(1)).map(ToOwned::to_owned).ok_or(status.stdout.clone())
 }

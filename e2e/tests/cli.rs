@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use keylend_e2e::{Kubectl, Stage, eventually};
+use keylend_e2e::{Kubectl, Stage, condition, eventually};
 use serde_json::{Value, json};
 
 const FIRST: &str = "kl-test-0d9c51e7a2b8f463";
@@ -144,6 +144,18 @@ fn status_names_the_link_that_refuses() {
     accept(&stage, "unheard-of");
     refuses(&stage, &format!("secret {SECRET}"), "unheard-of");
     accept(&stage, "partner");
+    permits(&stage);
+
+    let accept_staging = ["--name", SECRET, "--environment", "staging"];
+    let unheard = format!("{}/unheard-of", owner_namespace(&stage));
+    let accept_staging = [&["keylend", "accept", &unheard][..], &accept_staging].concat();
+    stage.recipient.run(&accept_staging).expect_ok();
+    let missing = condition::ready_because(&stage.recipient, "keylendsecret", SECRET, "ShareMissing");
+    assert!(missing.contains("spec.link.shares[staging]"), "{missing}");
+    permits(&stage);
+    patch(&json!({"environment": "staging"}));
+    refuses(&stage, &format!("secret {SECRET}"), "ShareMissing: no share for this namespace: ");
+    patch(&json!({"environment": "production"}));
     permits(&stage);
 
     stage.patch_share(&json!({"recipient": {"namespace": {"uid": "00000000-0000-0000-0000-000000000000"}}}));

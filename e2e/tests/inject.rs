@@ -93,8 +93,16 @@ fn a_second_service_account_of_the_namespace_is_refused_when_the_share_lists_the
     assert_eq!((call.status, call.refusal.as_str()), (403, "secret_unknown"), "{call:?}");
     assert_eq!(stage.upstream().hits().len(), hits);
     assert_eq!(first.call("/stripe/ok").status, 200);
+    let status = |more: &[&str]| stage.recipient.run(&[&["keylend", "status", "stripe"], more].concat());
+    let refuses = status(&[]);
+    let named = "refuses service account second ";
+    assert!(refuses.code == Some(1) && refuses.stdout.contains(named), "{}", refuses.stdout);
+    assert_eq!(refuses.stdout.matches("refuses").count(), 1, "{}", refuses.stdout);
+    assert_eq!(status(&["--service-account", "checkout"]).code, Some(0));
     stage.patch_share(&json!({"recipient": {"namespace": {"serviceAccounts": ["checkout", "second"]}}}));
     assert_eq!(second.call("/stripe/ok").status, 200, "it was the list alone that refused");
+    let permits = status(&[]);
+    assert_eq!(permits.code, Some(0), "{}", permits.stdout);
 }
 
 #[test]

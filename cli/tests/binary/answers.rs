@@ -101,6 +101,24 @@ fn what_may_not_be_read_is_hidden_and_what_is_broken_is_told() {
     let (code, printed, complaint) = status(ADMINISTRATOR);
     assert_eq!((code, complaint.as_str()), (1, ""), "{printed}");
     assert!(printed.contains("there is no such SecretShare"), "{printed}");
+    let pinned = json!({
+        "environment": "production", "shareRef": {"namespace": "payments", "name": "partner"}, "uid": "one",
+        "serviceAccounts": ["checkout"],
+    });
+    let mut link = api.object(LINK).unwrap();
+    link["status"]["shares"] = json!([pinned]);
+    api.set(LINK, link);
+    let (code, printed, _) = status(RECIPIENT);
+    assert_eq!(code, 0, "{printed}");
+    assert!(printed.contains("ask its owner; for the service accounts checkout"), "{printed}");
+    assert!(printed.contains("hidden  injected pods"), "{printed}");
+    for (account, expected) in [("checkout", 0), ("batch", 1)] {
+        let asked = ["status", "stripe", "--service-account", account];
+        let run = User::new(&api.kubeconfig(RECIPIENT)).keylend(&asked);
+        assert_eq!(run.code, expected, "{}", run.stdout);
+        let named = "refuses service account batch   secret_unknown: share payments/partner does not list it";
+        assert_eq!(run.stdout.contains(named), expected == 1, "{}", run.stdout);
+    }
     api.spoil(SHARE);
     let (code, printed, complaint) = status(ADMINISTRATOR);
     let told = format!("error: reading share payments/partner: {}\n", api.refusal(SHARE));

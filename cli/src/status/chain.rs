@@ -1,0 +1,262 @@
+//! The links of a chain: what each says of a call in one environment. Pure.
+
+use std::fmt::Write as _;
+
+use anyhow::Result;
+use keylend_contract::refusal::Refusal;
+use keylend_crds::{
+    Condition, Secret, SecretShare,
+    condition::{ConditionStatus, ConditionType},
+    secret::LinkedShare,
+};
+use serde_json::json;
+
+use crate::{Output, report::say};
+
+/// The links, in the order of a call.
+#[derive(Default)]
+pub(super) struct Chain(Vec<Link>);
+
+/// One link of the chain.
+#[derive(Debug)]
+pub(super) struct Link {
+    object: String,
+    standing: Standing,
+    message: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Standing {
+    Permits,
+    Refuses,
+    Hidden,
+}
+
+impl Standing {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Permits => "permits",
+            Self::Refuses => "refuses",
+            Self::Hidden => "hidden",
+        }
+    }
+}
+
+impl Link {
+    pub(super) fn refusing(object: String, message: &str) -> Self {
+        Self { object, standing: Standing::Refuses, message: message.to_owned() }
+    }
+
+    pub(super) fn hidden(object: String, message: &str) -> Self {
+        Self { object, standing: Standing::Hidden, message: message.to_owned() }
+    }
+
+    /// What `object` says of itself as a whole.
+    pub(super) fn ready(object: String, conditions: Option<&[Condition]>) -> Self {
+        let ready =
+            conditions.unwrap_or_default().iter().find(|condition| condition.type_ == ConditionType::Ready);
+        let Some(ready) = ready else {
+            return Self::refusing(object, "the operator has not looked at it yet; is it running?");
+        };
+        let standing =
+            if ready.status == ConditionStatus::True { Standing::Permits } else { Standing::Refuses };
+        Self { object, standing, message: format!("{:?}: {}", ready.reason, ready.message) }
+    }
+
+    /// The recipient's secret, for the environment of `link`: what its other environments lack refuses nothing here.
+    pub(super) fn linked(object: String, secret: &Secret, link: &LinkedShare) -> Self {
+        let ready = Self::of_secret(object, secret);
+        match secret.accepted(link) {
+            Some(accepted) if accepted.refuses.is_none() => ready.but_here(&link.environment),
+            Some(_) | None => ready,
+        }
+    }
+
+    /// The share, and whether it lists what the route asks of it.
+    pub(super) fn share(object: String, listed: Result<(), Refusal>, share: &SecretShare) -> Self {
+        let ready = Self::ready(object, share.status.as_ref().map(|status| &status.conditions[..]));
+        match listed {
+            Err(refusal) if ready.standing == Standing::Permits => {
+                Self::refusing(ready.object, &format!("{}: {refusal}", refusal.code()))
+            }
+            Ok(()) | Err(_) => ready,
+        }
+    }
+
+    /// The owner's secret, for `environment`: a live value serves, whatever else the secret lacks, unless its key is gone.
+    pub(super) fn value(object: String, secret: &Secret, environment: &str) -> Self {
+        let ready = Self::of_secret(object, secret);
+        match secret.live(environment) {
+            Some(live) if live.key_sealed => {
+                let message = format!(
+                    "key_sealed: the key '{}', under which the value for environment '{environment}' is sealed, is disabled or gone; enable it again",
+                    live.key
+                );
+                Self::refusing(ready.object, &message)
+            }
+            Some(_) => ready.but_here(environment),
+            None if ready.standing == Standing::Permits => {
+                Self::refusing(ready.object, &format!("it has no live value for environment '{environment}'"))
+            }
+            None => ready,
+        }
+    }
+
+    fn of_secret(object: String, secret: &Secret) -> Self {
+        Self::ready(object, secret.status.as_ref().map(|status| &status.conditions[..]))
+    }
+
+    /// The object lacks something, but not in `environment`.
+    fn but_here(self, environment: &str) -> Self {
+        if self.standing != Standing::Refuses {
+            return self;
+        }
+        let message = format!("nothing is amiss in environment '{environment}'; {}", self.message);
+        Self { standing: Standing::Permits, message, ..self }
+    }
+
+    /// Says whose pods the share is for; all of the namespace where none are listed.
+    pub(super) fn for_accounts(mut self, listed: Option<&[String]>) -> Self {
+        if let Some(listed) = listed.filter(|_| self.standing != Standing::Refuses) {
+            let _ = write!(self.message, "; for the service accounts {}", listed.join(", "));
+        }
+        self
+    }
+}
+
+impl Chain {
+    pub(super) fn push(&mut self, link: Link) {
+        self.0.push(link);
+    }
+
+    pub(super) fn extend(&mut self, links: impl IntoIterator<Item = Link>) {
+        self.0.extend(links);
+    }
+
+    pub(super) fn refuses(&self) -> bool {
+        self.0.iter().any(|link| link.standing == Standing::Refuses)
+    }
+
+    pub(super) fn print(&self, output: Output) -> Result<()> {
+        match output {
+            Output::Text => {
+                let width = self.0.iter().map(|link| link.object.len()).max().unwrap_or(0);
+                for link in &self.0 {
+                    say(&format!("{:8}{:width$}  {}", link.standing.word(), link.object, link.message))?;
+                }
+            }
+            Output::Json => {
+                let links: Vec<_> = self
+                    .0
+                    .iter()
+                    .map(|link| json!({"object": link.object, "standing": link.standing.word(), "message": link.message}))
+                    .collect();
+                say(&json!(links).to_string())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    const SHARE: &str = "payments/partner";
+
+    fn secret(mut object: Value, reason: &str) -> Secret {
+        let status = if ["Live", "Linked"].contains(&reason) { "True" } else { "False" };
+        object["apiVersion"] = json!("keylend.dev/v1alpha1");
+        object["kind"] = json!("Secret");
+        object["metadata"] = json!({"name": "a"});
+        object["status"]["conditions"] = json!([{
+            "type": "Ready", "status": status, "reason": reason, "message": "kl-test-message",
+            "observedGeneration": 1, "lastTransitionTime": "2026-01-01T00:00:00Z",
+        }]);
+        serde_json::from_value(object).unwrap()
+    }
+
+    fn said(link: &Link) -> (&'static str, bool) {
+        (link.standing.word(), link.message.contains("kl-test-message"))
+    }
+
+    #[test]
+    fn a_link_refuses_for_what_its_own_environment_lacks_alone() {
+        let reference = json!({"namespace": "payments", "name": "partner"});
+        let accepted = |environment: &str, refuses: Option<&str>| {
+            let mut accepted = json!({"environment": environment, "shareRef": reference, "uid": "one"});
+            if let Some(refuses) = refuses {
+                accepted["refuses"] = json!(refuses);
+            }
+            accepted
+        };
+        // (reason of Ready, what was accepted, standing)
+        let table = [
+            ("Linked", vec![accepted("production", None)], "permits"),
+            ("ShareMissing", vec![], "refuses"),
+            ("ShareMissing", vec![accepted("staging", None)], "refuses"),
+            ("ShareMissing", vec![accepted("production", Some("ShareMissing"))], "refuses"),
+            ("ShareMissing", vec![accepted("production", None)], "permits"),
+            (
+                "RecipientChanged",
+                vec![accepted("staging", Some("RecipientChanged")), accepted("production", None)],
+                "permits",
+            ),
+        ];
+        let link = json!({"environment": "production", "shareRef": reference});
+        for (reason, shares, standing) in table {
+            let object = json!({
+                "spec": {"type": "Linked", "link": {"shares": [link]}}, "status": {"shares": shares},
+            });
+            let linked: LinkedShare = serde_json::from_value(link.clone()).unwrap();
+            let link = Link::linked("secret a".to_owned(), &secret(object, reason), &linked);
+            assert_eq!(said(&link), (standing, true), "{reason} {shares:?}");
+        }
+    }
+
+    #[test]
+    fn a_live_value_serves_unless_its_key_is_gone() {
+        let live = |environment: &str, sealed: bool| {
+            json!({"name": environment, "fields": [{
+                "name": "value", "version": 1, "wrapGeneration": 1, "key": "kl-test-key", "keySealed": sealed,
+                "updatedAt": "2026-01-01T00:00:00Z", "sealedAtMs": 1, "digests": [],
+            }]})
+        };
+        // (reason of Ready, environments with a live value, standing, what Ready says is repeated)
+        let table = [
+            ("Live", vec![live("production", false)], ("permits", true)),
+            ("Live", vec![live("staging", false)], ("refuses", false)),
+            ("NoValue", vec![], ("refuses", true)),
+            ("BlobRefused", vec![live("production", false)], ("permits", true)),
+            ("BlobRefused", vec![live("staging", false)], ("refuses", true)),
+            ("KeySealed", vec![live("production", true)], ("refuses", false)),
+            ("KeySealed", vec![live("production", false), live("staging", true)], ("permits", true)),
+        ];
+        for (reason, environments, expected) in table {
+            let specified = json!([{"name": "production"}, {"name": "staging"}]);
+            let object = json!({
+                "spec": {"type": "String", "environments": specified}, "status": {"environments": environments},
+            });
+            let link = Link::value("secret payments/a".to_owned(), &secret(object, reason), "production");
+            assert_eq!(said(&link), expected, "{reason} {environments:?}");
+            let named = link.message.starts_with("key_sealed: the key 'kl-test-key'");
+            assert_eq!(named, expected == ("refuses", false) && reason == "KeySealed", "{}", link.message);
+        }
+    }
+
+    #[test]
+    fn for_whom_a_share_is_stands_beside_it_unless_it_refuses_all() {
+        let accounts = ["checkout".to_owned()];
+        let hidden = || Link::hidden(SHARE.to_owned(), "hidden");
+        for (link, listed, beside) in [
+            (hidden(), Some(&accounts[..]), true),
+            (hidden(), None, false),
+            (Link::refusing(SHARE.to_owned(), "gone"), Some(&accounts[..]), false),
+        ] {
+            let message = link.for_accounts(listed).message;
+            assert_eq!(message.ends_with("; for the service accounts checkout"), beside, "{message}");
+        }
+    }
+}
