@@ -1,29 +1,32 @@
 //! `status`: the chain from a route to its values, and which link of it refuses.
 
-mod accounts;
-mod chain;
+mod link;
 mod listed;
 
-use std::{fmt::Debug, process::ExitCode};
+use std::{collections::BTreeSet, fmt::Debug, process::ExitCode};
 
 use anyhow::{Context, Result};
 use clap::Args;
+use k8s_openapi::api::core::v1::Pod;
 use keylend_contract::{name::SecretName, template::Template};
 use keylend_crds::{
     Route, Secret, SecretShare,
     secret::{AcceptedShare, ShareReference},
 };
-use kube::Api;
+use kube::{Api, api::ListParams};
 use serde::de::DeserializeOwned;
+use serde_json::json;
 
-use self::{
-    accounts::Accounts,
-    chain::{Chain, Link},
-};
+use self::link::{Link, Standing};
 use crate::{
-    Global, argument,
+    Global, Output, argument,
     cluster::{Cluster, Seen, see},
+    report::say,
 };
+
+const INJECTED: &str = "keylend.dev/injected=true";
+/// A pod that has ended calls no more.
+const NOT_ENDED: &str = "status.phase!=Succeeded,status.phase!=Failed";
 
 /// Say what a route's chain looks like, and which link of it refuses
 ///
@@ -43,11 +46,11 @@ pub(crate) struct Status {
     service_account: Option<String>,
 }
 
-/// Whose chain is followed.
+/// What is asked: a route, and for whom.
 struct Asked<'a> {
     cluster: &'a Cluster,
     route: &'a Route,
-    accounts: Accounts,
+    service_account: Option<String>,
 }
 
 impl Status {
@@ -57,19 +60,15 @@ impl Status {
         let route = &routes.get(&self.route).await.with_context(|| {
             format!("reading Route '{}' of namespace '{}'", self.route, cluster.namespace)
         })?;
-        let accounts = match self.service_account {
-            Some(account) => Accounts::Seen([account].into()),
-            None => accounts::of_injected_pods(&cluster.api()).await.context("listing injected pods")?,
-        };
-        let asked = Asked { cluster: &cluster, route, accounts };
-        let conditions = route.status.as_ref().map(|status| &status.conditions[..]);
-        let mut chain = Chain::default();
-        chain.push(Link::ready(format!("route {}", self.route), conditions));
+        let asked = Asked { cluster: &cluster, route, service_account: self.service_account };
+        let conditions = route.status.as_ref().map(|status| &status.conditions);
+        let mut chain = vec![Link::ready(format!("route {}", self.route), conditions)];
         for name in secrets_of(route) {
-            asked.follow(&name, &mut chain).await?;
+            chain.extend(asked.follow(&name).await?);
         }
-        chain.print(global.output)?;
-        Ok(if chain.refuses() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+        print(&chain, global.output)?;
+        let refused = chain.iter().any(|link| link.standing == Standing::Refuses);
+        Ok(if refused { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
 }
 
@@ -88,26 +87,26 @@ fn secrets_of(route: &Route) -> Vec<SecretName> {
 }
 
 impl Asked<'_> {
-    async fn follow(&self, name: &SecretName, chain: &mut Chain) -> Result<()> {
+    async fn follow(&self, name: &SecretName) -> Result<Vec<Link>> {
         let environment = &self.route.spec.environment;
         let object = format!("secret {}", name.as_str());
         let secrets: Api<Secret> = self.cluster.api();
         let gone = "there is no such Secret in this namespace";
         let secret = match look(&secrets, name.as_str(), &object, gone).await? {
             Ok(secret) => secret,
-            Err(unseen) => {
-                chain.push(unseen);
-                return Ok(());
-            }
+            Err(unseen) => return Ok(vec![unseen]),
         };
         let mut links = secret.spec.link.iter().flat_map(|link| &link.shares);
         let Some(link) = links.find(|share| share.environment == *environment) else {
-            chain.push(Link::refusing(object, &format!("it links no share for environment '{environment}'")));
-            return Ok(());
+            return Ok(vec![Link::refusing(
+                object,
+                &format!("it links no share for environment '{environment}'"),
+            )]);
         };
         let accepted = secret.accepted(link);
-        chain.push(Link::linked(object, &secret, link));
-        self.follow_share(name, &link.share_ref, accepted, chain).await
+        let mut chain = vec![Link::linked(object, &secret, link)];
+        chain.extend(self.follow_share(name, &link.share_ref, accepted).await?);
+        Ok(chain)
     }
 
     /// A recipient usually may not read the owner's namespace: what cannot be read is hidden, not refused. For whom the
@@ -117,36 +116,60 @@ impl Asked<'_> {
         name: &SecretName,
         reference: &ShareReference,
         accepted: Option<&AcceptedShare>,
-        chain: &mut Chain,
-    ) -> Result<()> {
+    ) -> Result<Vec<Link>> {
         let object = format!("share {}/{}", reference.namespace, reference.name);
         let shares: Api<SecretShare> = Api::namespaced(self.cluster.client.clone(), &reference.namespace);
         let share = match look(&shares, &reference.name, &object, "there is no such SecretShare").await? {
             Ok(share) => share,
             Err(unseen) => {
                 let listed = accepted.and_then(|accepted| accepted.service_accounts.as_deref());
-                chain.push(unseen.for_accounts(listed));
-                chain.extend(self.accounts.unlisted(listed, &object));
-                return Ok(());
+                let unlisted = self.unlisted(listed, &object).await?;
+                return Ok([vec![unseen.for_accounts(listed)], unlisted].concat());
             }
         };
-        let permitted = listed::permit(self.route, name, &share.spec.use_policy);
         let listed = share.spec.recipient.namespace.service_accounts.as_deref();
-        chain.push(Link::share(object.clone(), permitted, &share).for_accounts(listed));
-        chain.extend(self.accounts.unlisted(listed, &object));
-        self.follow_value(&share, &reference.namespace, chain).await
+        let unlisted = self.unlisted(listed, &object).await?;
+        let permitted = listed::permit(self.route, name, &share.spec.use_policy);
+        let link = Link::share(object, permitted, &share).for_accounts(listed);
+        let value = self.follow_value(&share, &reference.namespace).await?;
+        Ok([vec![link], unlisted, vec![value]].concat())
     }
 
-    async fn follow_value(&self, share: &SecretShare, owner: &str, chain: &mut Chain) -> Result<()> {
+    /// A link for each service account that is asked about and not `listed`. Where no list is, the share is for all.
+    async fn unlisted(&self, listed: Option<&[String]>, share: &str) -> Result<Vec<Link>> {
+        let Some(listed) = listed else { return Ok(vec![]) };
+        let asked = match &self.service_account {
+            Some(account) => Some([account.clone()].into()),
+            None => accounts_of_injected_pods(&self.cluster.api()).await.context("listing injected pods")?,
+        };
+        let Some(asked) = asked else {
+            let why = "you may not list them; ask about one with --service-account";
+            return Ok(vec![Link::hidden("injected pods".to_owned(), why)]);
+        };
+        let unlisted = asked.into_iter().filter(|account| !listed.contains(account));
+        let message = format!("secret_unknown: {share} does not list it");
+        Ok(unlisted.map(|account| Link::refusing(format!("service account {account}"), &message)).collect())
+    }
+
+    async fn follow_value(&self, share: &SecretShare, owner: &str) -> Result<Link> {
         let name = &share.spec.secret_ref.name;
         let object = format!("secret {owner}/{name}");
         let secrets: Api<Secret> = Api::namespaced(self.cluster.client.clone(), owner);
         let secret = look(&secrets, name, &object, "there is no such Secret").await?;
-        chain.push(match secret {
-            Ok(secret) => Link::value(object, &secret, &share.spec.environment),
-            Err(unseen) => unseen,
-        });
-        Ok(())
+        Ok(secret
+            .map_or_else(|unseen| unseen, |secret| Link::value(object, &secret, &share.spec.environment)))
+    }
+}
+
+/// The service accounts of the injected pods that `pods` lists; nothing if their reader may not list them.
+async fn accounts_of_injected_pods(pods: &Api<Pod>) -> kube::Result<Option<BTreeSet<String>>> {
+    match pods.list(&ListParams::default().labels(INJECTED).fields(NOT_ENDED)).await {
+        Ok(listed) => {
+            let accounts = listed.items.into_iter().filter_map(|pod| pod.spec?.service_account_name);
+            Ok(Some(accounts.collect()))
+        }
+        Err(kube::Error::Api(status)) if status.is_forbidden() => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -160,4 +183,23 @@ where
         Seen::Gone => Err(Link::refusing(object.to_owned(), gone)),
         Seen::Hidden => Err(Link::hidden(object.to_owned(), "you may not read it; ask its owner")),
     })
+}
+
+fn print(chain: &[Link], output: Output) -> Result<()> {
+    match output {
+        Output::Text => {
+            let width = chain.iter().map(|link| link.object.len()).max().unwrap_or(0);
+            for link in chain {
+                say(&format!("{:8}{:width$}  {}", link.standing.word(), link.object, link.message))?;
+            }
+        }
+        Output::Json => {
+            let links: Vec<_> = chain
+                .iter()
+                .map(|link| json!({"object": link.object, "standing": link.standing.word(), "message": link.message}))
+                .collect();
+            say(&json!(links).to_string())?;
+        }
+    }
+    Ok(())
 }

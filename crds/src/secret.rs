@@ -5,7 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::condition::{Condition, Reason};
+use crate::condition::Condition;
 
 /// The one field of a String.
 pub const VALUE_FIELD: &str = "value";
@@ -223,9 +223,10 @@ pub struct FieldStatus {
     /// Grows each time the same value is wrapped anew.
     #[schemars(range(min = 0, max = MOST))]
     pub wrap_generation: i64,
-    /// The key encryption key that the value is sealed under.
+    /// The key encryption key that the value is sealed under; left out, nobody noted it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048))]
-    pub key: String,
+    pub key: Option<String>,
     /// That key was disabled or gone when it was last looked at: calls are refused. Decides nothing, it only tells.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub key_sealed: bool,
@@ -257,7 +258,7 @@ pub struct AcceptedShare {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 253)))]
     pub service_accounts: Option<Vec<String>>,
-    /// Why calls in this environment are refused; left out, the link is no reason. Decides nothing, it only tells.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub refuses: Option<Reason>,
+    /// Calls in this environment are refused, for what the condition `Ready` says of it. Decides nothing, it only tells.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refused: bool,
 }

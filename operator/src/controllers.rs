@@ -12,7 +12,7 @@ use tokio::sync::watch as channel;
 use self::tell::Teller;
 use crate::{
     intake::Intake,
-    keys::{self, local::LocalKeys},
+    keys::{local::LocalKeys, working::WorkingKeys},
     policies::Guards,
     revocation::Incarnation,
     storage::Storage,
@@ -49,18 +49,23 @@ pub fn build(
     teller: Teller,
 ) -> Controllers {
     let (guards, known) = channel::channel(Guards::Missing);
-    let (tell, working) = channel::channel(None);
-    let secrets = secret::controller(client, working.clone());
+    let keys = Arc::new(WorkingKeys::of(keys));
+    let secrets = secret::controller(client, &keys);
     let shares = secret_share::controller(client);
     let routes = route::controller(client, known.clone());
     let (watched, watching) = Watched::new(routes.store(), secrets.store(), shares.store(), client);
-    let secret =
-        secret::Context { client: client.clone(), intake, storage, keys: working, teller: teller.clone() };
+    let secret = secret::Context {
+        client: client.clone(),
+        intake,
+        storage,
+        keys: keys.clone(),
+        teller: teller.clone(),
+    };
     let incarnation = Mutex::new(Incarnation::default());
     let share =
         secret_share::Context { client: client.clone(), watched: watched.clone(), teller, incarnation };
     let route = route::Context { client: client.clone(), watched: watched.clone(), guards: known };
-    let looking = async move { keys::keep_looking(&*keys, tell).await };
+    let looking = async move { keys.keep_looking().await };
     let running: [Running; 5] = [
         Box::pin(watching),
         Box::pin(looking),

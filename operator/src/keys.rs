@@ -3,22 +3,12 @@
 //! A key is unwrapped on each use and never kept: disabling the provider's key is the owner's switch. No value passes
 //! through here, only the keys that seal one.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
-use tokio::sync::watch as channel;
-
-use crate::{
-    fault::with_causes,
-    storage::envelope::{Binding, DataKey, Provider},
-};
+use crate::storage::envelope::{Binding, DataKey, Provider};
 
 pub mod local;
-
-/// How often it is looked which keys work: their loss is told this late.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
-
-/// The names of the keys that work, as they were when last looked at; nothing before the first look.
-pub type WorkingKeys = Option<BTreeSet<String>>;
+pub mod working;
 
 /// Wraps and unwraps data keys. Each context is authenticated: a wrapped key opens for its own binding alone.
 #[expect(async_fn_in_trait, reason = "called on concrete providers, whose futures are known to be Send")]
@@ -44,7 +34,7 @@ pub trait KeyProvider {
     /// [`KeyError::Integrity`].
     fn wrapped_under(wrapped: &[u8]) -> Result<String, KeyError>;
 
-    /// The names of the keys that unwrap now.
+    /// The names of the keys that unwrap now, and not a moment ago.
     ///
     /// # Errors
     /// [`KeyError::Unreachable`].
@@ -72,29 +62,4 @@ pub enum KeyError {
     /// The cryptographic library failed.
     #[error("wrapping a data key: the cryptographic library failed")]
     Cryptography,
-}
-
-/// Looks again and again which keys work, and tells when that changed. What cannot be known now stays as it was told.
-pub async fn keep_looking<P: KeyProvider>(keys: &P, tell: channel::Sender<WorkingKeys>) {
-    loop {
-        look(keys, &tell).await;
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
-}
-
-/// One look of [`keep_looking`].
-pub(crate) async fn look<P: KeyProvider>(keys: &P, tell: &channel::Sender<WorkingKeys>) {
-    match keys.working().await {
-        Ok(working) => {
-            let working = Some(working);
-            tell.send_if_modified(|known| {
-                let changed = *known != working;
-                *known = working;
-                changed
-            });
-        }
-        Err(error) => {
-            tracing::warn!(error = with_causes(&error), "which keys work could not be looked at");
-        }
-    }
 }

@@ -1,6 +1,6 @@
 //! Where envelopes rest: each in an immutable core Secret of the operator's namespace, named by what it is bound to.
 //!
-//! An envelope is created once and never written again. Only [`Storage::open`] turns one into a value, for whoever
+//! An envelope is created once and never written again. Only [`Storage::open`] hands a value out, to whoever
 //! already decided that it may be used. Must never be added: a memory of values or data keys, and a read that takes
 //! another envelope than the one its binding names.
 
@@ -122,11 +122,13 @@ impl Storage {
     pub async fn put(&self, binding: &Binding, value: &Plaintext) -> Result<String, PutError> {
         let sealed = value.expose(|bytes| Zeroizing::new(bytes.to_vec()));
         let envelope = seal(&*self.keys, binding, &sealed).await?;
-        match self.writing.create(&PostParams::default(), &core_secret(binding, envelope.to_bytes()?)).await {
-            Ok(_) => Ok(LocalKeys::wrapped_under(envelope.wrapped())?),
-            Err(kube::Error::Api(status)) if status.is_already_exists() => self.same(binding, value).await,
-            Err(error) => Err(PutError::Failed { cause: spoken(&error) }),
-        }
+        let core_secret = core_secret(binding, envelope.to_bytes()?);
+        let resting = match self.writing.create(&PostParams::default(), &core_secret).await {
+            Ok(_) => envelope,
+            Err(kube::Error::Api(status)) if status.is_already_exists() => self.same(binding, value).await?,
+            Err(error) => return Err(PutError::Failed { cause: spoken(&error) }),
+        };
+        Ok(LocalKeys::wrapped_under(resting.wrapped())?)
     }
 
     /// Opens the value under `binding`.
@@ -201,8 +203,8 @@ impl Storage {
         }
     }
 
-    /// The key that the envelope of `binding` is sealed under, if `value` rests in it.
-    async fn same(&self, binding: &Binding, value: &Plaintext) -> Result<String, PutError> {
+    /// The envelope that rests under `binding`, if `value` is in it.
+    async fn same(&self, binding: &Binding, value: &Plaintext) -> Result<Envelope, PutError> {
         let (resting, envelope) = match self.read(binding).await {
             Ok(resting) => resting,
             Err(OpenError::Missing | OpenError::Integrity) => return Err(PutError::Taken),
@@ -212,8 +214,7 @@ impl Storage {
         let same = resting.expose(|one| {
             value.expose(|other| aws_lc_rs::constant_time::verify_slices_are_equal(one, other))
         });
-        same.map_err(|_| PutError::Taken)?;
-        Ok(LocalKeys::wrapped_under(envelope.wrapped())?)
+        same.map(|()| envelope).map_err(|_| PutError::Taken)
     }
 }
 

@@ -88,7 +88,10 @@ fn what_may_not_be_read_is_hidden_and_what_is_broken_is_told() {
     let share =
         json!({"environment": "production", "shareRef": {"namespace": "payments", "name": "partner"}});
     api.set(ROUTE, object(&route));
-    api.set(LINK, object(&json!({"type": "Linked", "link": {"shares": [share]}})));
+    let mut link = object(&json!({"type": "Linked", "link": {"shares": [share]}}));
+    link["status"]["shares"] = json!([share]);
+    link["status"]["shares"][0]["uid"] = json!("one");
+    api.set(LINK, link);
     permit_everything(&api);
     permit_reading_links(&api);
     let status = |user: &str| {
@@ -101,12 +104,8 @@ fn what_may_not_be_read_is_hidden_and_what_is_broken_is_told() {
     let (code, printed, complaint) = status(ADMINISTRATOR);
     assert_eq!((code, complaint.as_str()), (1, ""), "{printed}");
     assert!(printed.contains("there is no such SecretShare"), "{printed}");
-    let pinned = json!({
-        "environment": "production", "shareRef": {"namespace": "payments", "name": "partner"}, "uid": "one",
-        "serviceAccounts": ["checkout"],
-    });
     let mut link = api.object(LINK).unwrap();
-    link["status"]["shares"] = json!([pinned]);
+    link["status"]["shares"][0]["serviceAccounts"] = json!(["checkout"]);
     api.set(LINK, link);
     let (code, printed, _) = status(RECIPIENT);
     assert_eq!(code, 0, "{printed}");

@@ -18,7 +18,6 @@ use kube::{
         reflector::{ObjectRef, Store},
     },
 };
-use tokio::sync::watch as channel;
 
 use keylend_crds::{
     ENVELOPE_FINALIZER, Reason, Secret, SecretShare, SecretStatus,
@@ -34,7 +33,7 @@ use super::{
 use crate::{
     fault::with_causes,
     intake::{Intake, Outcome},
-    keys::WorkingKeys,
+    keys::working::WorkingKeys,
     storage::Storage,
 };
 
@@ -62,8 +61,8 @@ pub struct Context {
     pub intake: Intake,
     /// Where they rest.
     pub storage: Arc<Storage>,
-    /// Which keys work.
-    pub keys: channel::Receiver<WorkingKeys>,
+    /// Which of the keys they rest under work.
+    pub keys: Arc<WorkingKeys>,
     /// Tells what is live, and what is not and why.
     pub teller: Teller,
 }
@@ -80,21 +79,18 @@ pub enum ReconcileError {
     /// It took too long.
     #[error("looking at a secret took too long")]
     TimedOut,
-    /// The process is about to end.
-    #[error("waiting for the first look at the keys")]
-    Keys(#[from] channel::error::RecvError),
 }
 
-/// The controller before it runs, so that its store can be shared. All secrets are looked at again when other `keys` work.
+/// The controller before it runs, so that its store can be shared. All secrets are looked at again when `keys` change.
 #[must_use]
-pub fn controller(client: &Client, keys: channel::Receiver<WorkingKeys>) -> Controller<Secret> {
+pub fn controller(client: &Client, keys: &WorkingKeys) -> Controller<Secret> {
     let controller = watch::controller::<Secret>(client);
     let secrets = controller.store();
     controller
         .watches(Api::<DeserializeGuard<SecretShare>>::all(client.clone()), watch::config(), move |share| {
             linking(&secrets, &share.namespace().unwrap_or_default(), &share.name_any())
         })
-        .reconcile_all_on(watch::changes(keys))
+        .reconcile_all_on(keys.changes())
 }
 
 /// Runs until the process ends.
@@ -131,9 +127,9 @@ async fn look_at(secret: &Secret, context: &Context, now: Timestamp) -> Result<A
                 // The write itself brings the secret here again.
                 return Ok(next(written, Action::await_change()));
             }
-            let working = working_keys(context).await?;
+            let working = working_keys(secret, &context.keys).await;
             let outcomes = context.intake.take_in(secret, now).await;
-            let plan = value::plan(secret, &outcomes, &working, now);
+            let plan = value::plan(secret, &outcomes, working.as_ref(), now);
             let written = write_status(&secrets, secret, &plan.status).await?;
             if written == Written::Written {
                 tell(secret, &plan.status, &outcomes, context);
@@ -144,11 +140,13 @@ async fn look_at(secret: &Secret, context: &Context, now: Timestamp) -> Result<A
     }
 }
 
-/// The names of the keys that work, once that was looked at.
-async fn working_keys(context: &Context) -> Result<BTreeSet<String>, ReconcileError> {
-    let mut keys = context.keys.clone();
-    let known = keys.wait_for(Option::is_some).await?;
-    Ok(known.clone().unwrap_or_default())
+/// The names of the keys that work. Where `secret` says otherwise than the last look, another replica may have looked
+/// later: we look again before we contradict it, so that two never write in turns.
+async fn working_keys(secret: &Secret, keys: &WorkingKeys) -> Option<BTreeSet<String>> {
+    match keys.last().filter(|working| value::is_marked_by(secret, working)) {
+        Some(working) => Some(working),
+        None => keys.look().await,
+    }
 }
 
 /// Removes the envelopes of a secret that is being deleted, then lets it go.

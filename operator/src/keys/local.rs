@@ -2,7 +2,7 @@
 //!
 //! Each wrap has its own key, HKDF-SHA256 over the key encryption key, a random salt and the binding, so there is no
 //! limit on how often one key wraps. The keys are read with `GET` at most once a second while in use and nothing older is
-//! used: that second is the delay of the owner's switch. `local` does not withstand a dump of etcd, where its keys are.
+//! used: that second is the delay of the owner's switch; whoever asks which keys work has them read anew. `local` does not withstand a dump of etcd, where its keys are.
 //! Must never be added: a longer memory, or making a key while anything is sealed under a lost one.
 //!
 //! A wrapped key is `format 1 | key id 8 | salt 32 | nonce 12 | ciphertext and tag 48`. This format is for ever.
@@ -110,12 +110,17 @@ impl LocalKeys {
         Ok(Self { secrets: Api::namespaced(deciding.clone(), NAMESPACE), last: Mutex::new(None) })
     }
 
-    /// The keys as they are now, or were at most a second ago. Those who wait for one reading share it.
+    /// The keys as they are now, or were at most a second ago.
     async fn keyring(&self) -> Result<Arc<Keyring>, KeyError> {
+        self.reading(Reading::is_young).await
+    }
+
+    /// The keys by the last reading, if it `serves` whoever comes now, or by a new one. Those who wait for one share it.
+    async fn reading(&self, serves: fn(&Reading, Instant) -> bool) -> Result<Arc<Keyring>, KeyError> {
         let arrived = Instant::now();
         let mut last = self.last.lock().await;
         if let Some(reading) = &*last
-            && reading.serves(arrived)
+            && serves(reading, arrived)
         {
             return reading.outcome.clone();
         }
@@ -160,13 +165,22 @@ impl KeyProvider for LocalKeys {
     }
 
     async fn working(&self) -> Result<BTreeSet<String>, KeyError> {
-        Ok(self.keyring().await?.keys.keys().map(|id| id.name()).collect())
+        let keyring = self.reading(Reading::is_new).await?;
+        Ok(keyring.keys.keys().map(|id| id.name()).collect())
     }
 }
 
 impl Reading {
-    /// Whether it may serve someone who came at `arrived`: it is young, or it failed while they waited for it.
-    fn serves(&self, arrived: Instant) -> bool {
+    /// Whether it was sent after `arrived`, or failed while they waited for it who came then.
+    fn is_new(&self, arrived: Instant) -> bool {
+        match self.outcome {
+            Ok(_) => self.sent >= arrived,
+            Err(_) => self.ended >= arrived,
+        }
+    }
+
+    /// Whether it is young, or failed while they waited for it who came at `arrived`.
+    fn is_young(&self, arrived: Instant) -> bool {
         match self.outcome {
             Ok(_) => self.sent.elapsed() < MAX_AGE,
             Err(_) => self.ended >= arrived,

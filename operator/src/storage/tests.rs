@@ -87,14 +87,23 @@ async fn what_another_implementation_sealed_by_the_description_opens() {
     assert!(opened.expose(|value| value == b"kl-test-value"));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_version_is_never_given_to_two_values_but_the_same_value_may_come_twice() {
     let api = ApiServer::begin();
     let storage = storage(&api).await;
     let key = storage.put(&binding(), &value("kl-test-value")).await.unwrap();
     assert_eq!(storage.keys.working().await.unwrap(), [key.clone()].into());
     let first = api.object(&path(&binding()));
+    let kek = format!("{SECRETS}/keylend-local-kek");
+    let mut keys = api.object(&kek).unwrap();
+    let another = "fafa25071223821a";
+    keys["data"][another] = json!(BASE64_STANDARD.encode([9; 32]));
+    keys["data"]["primary"] = json!(BASE64_STANDARD.encode(another));
+    api.set(&kek, keys);
+    tokio::time::advance(std::time::Duration::from_millis(1001)).await;
     assert_eq!(storage.put(&binding(), &value("kl-test-value")).await.unwrap(), key);
+    let next = Binding { version: 8, ..binding() };
+    assert_eq!(storage.put(&next, &value("kl-test-value")).await.unwrap(), another);
     let other = storage.put(&binding(), &value("kl-test-other")).await.err();
     assert!(matches!(other, Some(PutError::Taken)), "{other:?}");
     assert_eq!(api.object(&path(&binding())), first);

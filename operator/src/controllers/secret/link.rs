@@ -36,19 +36,17 @@ pub fn plan(secret: &Secret, found: &[(LinkedShare, Option<SecretShare>)], now: 
     for (link, share) in found {
         match standing(link, secret.accepted(link), share.as_ref(), &namespace) {
             Standing::Accepted(pin) => {
-                let other = share.as_ref().is_some_and(|share| share.spec.environment != link.environment);
-                if other {
+                if pin.refused {
                     elsewhere.push(spelled(link));
                 }
-                shares.push(AcceptedShare { refuses: other.then_some(Reason::EnvironmentUnset), ..pin });
+                shares.push(pin);
             }
             Standing::Missing(pin) => {
-                shares.extend(pin.map(|pin| AcceptedShare { refuses: Some(Reason::ShareMissing), ..pin }));
+                shares.extend(pin.map(refused));
                 missing.push(spelled(link));
             }
             Standing::Changed(pin, uid) => {
-                shares
-                    .extend(pin.map(|pin| AcceptedShare { refuses: Some(Reason::RecipientChanged), ..pin }));
+                shares.extend(pin.map(refused));
                 changed.push(format!("{} (uid {uid})", spelled(link)));
             }
         }
@@ -84,37 +82,44 @@ fn standing(
             share_ref: link.share_ref.clone(),
             uid,
             service_accounts: share.spec.recipient.namespace.service_accounts.clone(),
-            refuses: None,
+            refused: share.spec.environment != link.environment,
         }),
     }
 }
 
+/// The worst names the reason; the message tells of every environment that is refused.
 fn ready(
     missing: &[String],
     changed: &[String],
     elsewhere: &[String],
 ) -> (ConditionType, ConditionStatus, Reason, String) {
-    let not = |reason, message| (ConditionType::Ready, ConditionStatus::False, reason, message);
-    if !changed.is_empty() {
-        let message = format!(
-            "created anew since it was accepted: {}; to accept it set spec.link.shares[].uid to its uid",
-            changed.join(", ")
-        );
-        return not(Reason::RecipientChanged, message);
-    }
-    if !missing.is_empty() {
-        let message = format!("no share for this namespace: {}; its owner makes one", missing.join(", "));
-        return not(Reason::ShareMissing, message);
-    }
-    if !elsewhere.is_empty() {
-        let message = format!(
-            "the share is for another environment: {}; its owner makes one for this environment",
-            elsewhere.join(", ")
-        );
-        return not(Reason::EnvironmentUnset, message);
-    }
-    let message = "every share is there and accepted".to_owned();
-    (ConditionType::Ready, ConditionStatus::True, Reason::Linked, message)
+    let findings = [
+        (
+            Reason::RecipientChanged,
+            changed,
+            "created anew since it was accepted",
+            "to accept it set spec.link.shares[].uid to its uid",
+        ),
+        (Reason::ShareMissing, missing, "no share for this namespace", "its owner makes one"),
+        (
+            Reason::EnvironmentUnset,
+            elsewhere,
+            "the share is for another environment",
+            "its owner makes one for this environment",
+        ),
+    ];
+    let found: Vec<_> = findings.iter().filter(|(_, links, ..)| !links.is_empty()).collect();
+    let told = found.iter().map(|(_, links, what, to_do)| format!("{what}: {}; {to_do}", links.join(", ")));
+    let told: Vec<String> = told.collect();
+    let Some((reason, ..)) = found.first() else {
+        let message = "every share is there and accepted".to_owned();
+        return (ConditionType::Ready, ConditionStatus::True, Reason::Linked, message);
+    };
+    (ConditionType::Ready, ConditionStatus::False, *reason, told.join("; "))
+}
+
+fn refused(pin: AcceptedShare) -> AcceptedShare {
+    AcceptedShare { refused: true, ..pin }
 }
 
 /// Only what the recipient wrote.

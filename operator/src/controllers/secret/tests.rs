@@ -14,7 +14,7 @@ use super::*;
 use crate::{
     audit::{AuditLog, tests::Scratch},
     controllers::tell::tests::events,
-    keys::{local::LocalKeys, look},
+    keys::local::LocalKeys,
     sealing::{PUBLISHED_KEY, SealingKeyring},
 };
 
@@ -24,8 +24,6 @@ const SYSTEM: &str = "/api/v1/namespaces/keylend-system";
 /// One replica, and what it has put on record.
 struct Replica {
     context: Context,
-    keys: Arc<LocalKeys>,
-    tell: channel::Sender<WorkingKeys>,
     scratch: Scratch,
 }
 
@@ -49,9 +47,8 @@ async fn with(api: &ApiServer, audit: AuditLog, scratch: Scratch) -> Replica {
     let storage = Arc::new(Storage::new(&client, &client, keys.clone()));
     let intake = Intake::new(sealing, storage.clone(), "cluster".to_owned(), audit.clone());
     let teller = Teller::new(&client, audit, "keylend-operator-0");
-    let (tell, working) = channel::channel(None);
-    look(&*keys, &tell).await;
-    Replica { context: Context { client, intake, storage, keys: working, teller }, keys, tell, scratch }
+    let keys = Arc::new(WorkingKeys::of(keys));
+    Replica { context: Context { client, intake, storage, keys, teller }, scratch }
 }
 
 /// Lets time pass by which a key is read again.
@@ -59,7 +56,7 @@ async fn later(replica: &Replica) {
     tokio::time::pause();
     tokio::time::advance(Duration::from_millis(1001)).await;
     tokio::time::resume();
-    look(&*replica.keys, &replica.tell).await;
+    replica.keys.look().await;
 }
 
 /// A blob of `value`, sealed `ago` milliseconds before now.
@@ -354,6 +351,27 @@ async fn that_a_live_value_s_key_is_gone_is_told_and_that_it_is_back_as_well() {
     later(&replica).await;
     settle(&api, &replica).await;
     assert_eq!((reason(&api, "Ready").0.as_str(), marked()), ("Live", false));
+}
+
+#[tokio::test]
+async fn a_replica_that_looked_at_the_keys_earlier_looks_again_before_it_contradicts() {
+    let api = ApiServer::begin();
+    let (one, late) = (replica(&api).await, replica(&api).await);
+    apply(&api, &[("production", Some(&sealed(&api, "production", "kl-test-first", 0)))]);
+    settle(&api, &one).await;
+    late.keys.look().await;
+    let kek = format!("{SYSTEM}/secrets/keylend-local-kek");
+    let key = api.unset(&kek).unwrap();
+    for told in ["KeySealed", "Live"] {
+        if told == "Live" {
+            api.set(&kek, key.clone());
+        }
+        later(&one).await;
+        settle(&api, &one).await;
+        let written = read(&api);
+        settle(&api, &late).await;
+        assert_eq!((read(&api), reason(&api, "Ready").0.as_str()), (written, told));
+    }
 }
 
 #[tokio::test]

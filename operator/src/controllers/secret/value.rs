@@ -44,12 +44,12 @@ pub struct Pointer {
 }
 
 /// Decides what `secret`'s status becomes, given what came of each environment of its specification, and the names of the
-/// keys that work.
+/// keys that work if those could be seen.
 #[must_use]
 pub fn plan(
     secret: &Secret,
     outcomes: &[(String, Outcome)],
-    working: &BTreeSet<String>,
+    working: Option<&BTreeSet<String>>,
     now: Timestamp,
 ) -> Plan {
     let previous = secret.status.clone().unwrap_or_default();
@@ -57,7 +57,7 @@ pub fn plan(
     for (name, outcome) in outcomes {
         let live = previous.environments.iter().find(|one| one.name == *name);
         let Outcome::TakenIn(taken) = outcome else {
-            plan.status.environments.extend(live.map(|live| looked_at(live, working)));
+            plan.status.environments.extend(live.map(|live| marked(live, working)));
             continue;
         };
         let (fields, superseded) = pointed_to(taken, live, now);
@@ -77,13 +77,26 @@ pub fn plan(
     plan
 }
 
-/// The live value, with whether its key works.
-fn looked_at(live: &EnvironmentStatus, working: &BTreeSet<String>) -> EnvironmentStatus {
+/// Whether every mark of `secret` is as `working` says.
+#[must_use]
+pub fn is_marked_by(secret: &Secret, working: &BTreeSet<String>) -> bool {
+    let live = secret.status.iter().flat_map(|status| &status.environments);
+    live.flat_map(|one| &one.fields).all(|field| field.key_sealed == is_sealed(field, working))
+}
+
+/// The live value, marked if its key does not work. What nobody could see stays as it was told.
+fn marked(live: &EnvironmentStatus, working: Option<&BTreeSet<String>>) -> EnvironmentStatus {
     let mut live = live.clone();
-    for field in &mut live.fields {
-        field.key_sealed = !working.contains(&field.key);
+    if let Some(working) = working {
+        for field in &mut live.fields {
+            field.key_sealed = is_sealed(field, working);
+        }
     }
     live
+}
+
+fn is_sealed(field: &FieldStatus, working: &BTreeSet<String>) -> bool {
+    field.key.as_ref().is_some_and(|key| !working.contains(key))
 }
 
 fn pointed_to(
@@ -97,7 +110,7 @@ fn pointed_to(
         name: VALUE_FIELD.to_owned(),
         version: taken.version,
         wrap_generation: 1,
-        key: taken.key.clone(),
+        key: Some(taken.key.clone()),
         key_sealed: false,
         updated_at: rfc3339(now),
         sealed_at_ms: taken.sealed_at_ms,
@@ -117,40 +130,16 @@ fn pointer(environment: &str, field: &FieldStatus) -> Pointer {
 
 type Wanted = (ConditionType, ConditionStatus, Reason, String);
 
+/// The worst complaint names the reason; the message has them all.
 fn ready(outcomes: &[(String, Outcome)], live: &[EnvironmentStatus]) -> Wanted {
     let not = |reason, message| (ConditionType::Ready, ConditionStatus::False, reason, message);
-    for (environment, outcome) in outcomes {
-        match outcome {
-            Outcome::KeySealed { key } => {
-                let message = format!(
-                    "{} is not taken in: the key '{key}' is disabled or gone; enable it again",
-                    field(environment)
-                );
-                return not(Reason::KeySealed, message);
-            }
-            Outcome::Failed { .. } => {
-                let message =
-                    format!("{} is not taken in yet; this is tried again by itself", field(environment));
-                return not(Reason::StorageFailed, message);
-            }
-            Outcome::NoBlob | Outcome::Live | Outcome::Stale | Outcome::Refused(_) | Outcome::TakenIn(_) => {}
-        }
-    }
-    if let Some(message) = key_sealed(live) {
-        return not(Reason::KeySealed, message);
-    }
-    let refused = outcomes.iter().filter_map(|(environment, outcome)| match outcome {
-        Outcome::Refused(why) => Some(format!("{}: {why}", field(environment))),
-        Outcome::NoBlob
-        | Outcome::Live
-        | Outcome::Stale
-        | Outcome::TakenIn(_)
-        | Outcome::KeySealed { .. }
-        | Outcome::Failed { .. } => None,
-    });
-    let refused: Vec<String> = refused.collect();
-    if !refused.is_empty() {
-        return not(Reason::BlobRefused, refused.join("; "));
+    let mut complaints: Vec<(Reason, String)> =
+        outcomes.iter().filter_map(not_taken_in).chain(live.iter().filter_map(not_usable)).collect();
+    let worst = [Reason::KeySealed, Reason::StorageFailed, Reason::BlobRefused];
+    complaints.sort_by_key(|(reason, _)| worst.iter().position(|one| one == reason));
+    if let Some((reason, _)) = complaints.first() {
+        let messages: Vec<&str> = complaints.iter().map(|(_, message)| message.as_str()).collect();
+        return not(*reason, messages.join("; "));
     }
     if live.is_empty() {
         let message = "no environment has a value; set one with 'kubectl keylend put'".to_owned();
@@ -159,15 +148,30 @@ fn ready(outcomes: &[(String, Outcome)], live: &[EnvironmentStatus]) -> Wanted {
     (ConditionType::Ready, ConditionStatus::True, Reason::Live, live_message(outcomes, live))
 }
 
-/// Which live values cannot be used, if their key does not work.
-fn key_sealed(live: &[EnvironmentStatus]) -> Option<String> {
-    let sealed = live.iter().flat_map(|one| one.fields.iter().map(move |field| (&one.name, field)));
-    let sealed = sealed.filter(|(_, field)| field.key_sealed).map(|(name, field)| {
-        format!("spec.environments[{name}]: the live value's key '{}' is disabled or gone", field.key)
-    });
-    let sealed: Vec<String> = sealed.collect();
-    (!sealed.is_empty())
-        .then(|| format!("{}; calls are refused until it is enabled again", sealed.join("; ")))
+fn not_taken_in((environment, outcome): &(String, Outcome)) -> Option<(Reason, String)> {
+    let field = field(environment);
+    match outcome {
+        Outcome::KeySealed { key } => Some((
+            Reason::KeySealed,
+            format!("{field} is not taken in: the key '{key}' is disabled or gone; enable it again"),
+        )),
+        Outcome::Failed { .. } => Some((
+            Reason::StorageFailed,
+            format!("{field} is not taken in yet; this is tried again by itself"),
+        )),
+        Outcome::Refused(why) => Some((Reason::BlobRefused, format!("{field}: {why}"))),
+        Outcome::NoBlob | Outcome::Live | Outcome::Stale | Outcome::TakenIn(_) => None,
+    }
+}
+
+fn not_usable(live: &EnvironmentStatus) -> Option<(Reason, String)> {
+    let sealed = live.fields.iter().find(|field| field.key_sealed)?;
+    let message = format!(
+        "spec.environments[{}]: calls are refused, for the key '{}' of the live value is disabled or gone; enable it again",
+        live.name,
+        sealed.key.as_deref().unwrap_or_default()
+    );
+    Some((Reason::KeySealed, message))
 }
 
 fn live_message(outcomes: &[(String, Outcome)], live: &[EnvironmentStatus]) -> String {

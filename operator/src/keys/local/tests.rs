@@ -121,10 +121,11 @@ async fn an_entry_under_a_name_that_is_not_its_own_is_no_key() {
 async fn keys_are_read_once_a_second_while_in_use_and_not_at_all_otherwise() {
     let api = ApiServer::begin();
     let keys = keys(&api).await;
+    let (key, place) = (DataKey::generate().unwrap(), binding());
     let before = reads(&api);
     for (after, reads_by_then) in [(0, 1), (999, 1), (1, 2), (600_000, 3)] {
         tokio::time::advance(Duration::from_millis(after)).await;
-        let all = futures_util::future::join_all((0..20).map(|_| keys.working())).await;
+        let all = futures_util::future::join_all((0..20).map(|_| keys.wrap(&key, &place))).await;
         assert!(all.iter().all(Result::is_ok));
         assert_eq!(reads(&api) - before, reads_by_then, "{after}");
     }
@@ -134,12 +135,13 @@ async fn keys_are_read_once_a_second_while_in_use_and_not_at_all_otherwise() {
 async fn those_who_wait_share_one_failure_and_the_next_asks_again() {
     let api = ApiServer::begin();
     let keys = keys(&api).await;
+    let (key, place) = (DataKey::generate().unwrap(), binding());
     let before = reads(&api);
     api.fail("GET", 500);
-    let all = futures_util::future::join_all((0..20).map(|_| keys.working())).await;
-    assert!(all.iter().all(|working| matches!(working, Err(KeyError::Unreachable { .. }))));
+    let all = futures_util::future::join_all((0..20).map(|_| keys.wrap(&key, &place))).await;
+    assert!(all.iter().all(|wrapped| matches!(wrapped, Err(KeyError::Unreachable { .. }))));
     assert_eq!(reads(&api) - before, 1);
     api.heal();
     tokio::time::advance(Duration::from_millis(1)).await;
-    assert!(keys.working().await.is_ok());
+    assert!(keys.wrap(&key, &place).await.is_ok());
 }

@@ -128,18 +128,20 @@ fn which_of_a_link_s_environments_are_refused_stands_beside_each() {
     let link = secret.spec.link.clone().unwrap().shares.remove(0);
     let elsewhere = LinkedShare { environment: "staging".to_owned(), ..link.clone() };
     let one = || Some(share("one", "partner"));
-    // (share found for production, what stands beside it); the share of staging is for production, so staging is refused
+    // (share found for production, it is refused, reason); the share of staging is for production, so staging is refused
     let table = [
-        (one(), None),
-        (None, Some(Reason::ShareMissing)),
-        (Some(share("two", "partner")), Some(Reason::RecipientChanged)),
+        (one(), false, Reason::EnvironmentUnset),
+        (None, true, Reason::ShareMissing),
+        (Some(share("two", "partner")), true, Reason::RecipientChanged),
     ];
-    for (found, refuses) in table {
+    for (found, refused, reason) in table {
         let found = [(link.clone(), found), (elsewhere.clone(), one())];
         let status = plan(&secret, &found, "2026-02-02T00:00:00Z".parse().unwrap());
-        let beside: Vec<_> = status.shares.iter().map(|pin| pin.refuses).collect();
-        assert_eq!(beside, [refuses, Some(Reason::EnvironmentUnset)]);
-        assert_eq!(status.conditions[0].status, ConditionStatus::False);
+        let beside: Vec<_> = status.shares.iter().map(|pin| pin.refused).collect();
+        assert_eq!((beside, status.conditions[0].reason), (vec![refused, true], reason));
+        let message = &status.conditions[0].message;
+        assert_eq!(message.contains("spec.link.shares[production]"), refused, "{message}");
+        assert!(message.contains("spec.link.shares[staging]"), "{message}");
     }
 }
 

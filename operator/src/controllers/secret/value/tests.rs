@@ -53,7 +53,7 @@ fn condition(plan: &Plan, type_: ConditionType) -> (ConditionStatus, Reason, Str
 
 #[test]
 fn a_first_value_is_live_with_its_version_its_blob_and_its_time() {
-    let plan = plan(&secret(&[]), &outcomes(&[("production", taken(8))]), &working(), now());
+    let plan = plan(&secret(&[]), &outcomes(&[("production", taken(8))]), Some(&working()), now());
     let field = &plan.status.environments[0].fields[0];
     assert_eq!((field.version, field.wrap_generation, field.sealed_at_ms), (8, 1, 9));
     assert_eq!(field.digests, [digest("new")]);
@@ -67,8 +67,12 @@ fn a_new_value_takes_the_place_of_the_live_one_and_keeps_what_was_seen() {
     let seen: Vec<String> = (0..MAX_DIGESTS).map(|n| n.to_string()).collect();
     let seen: Vec<&str> = seen.iter().map(String::as_str).collect();
     let before = secret(&[environment("production", 7, &seen), environment("staging", 6, &["s"])]);
-    let plan =
-        plan(&before, &outcomes(&[("production", taken(8)), ("staging", Outcome::Live)]), &working(), now());
+    let plan = plan(
+        &before,
+        &outcomes(&[("production", taken(8)), ("staging", Outcome::Live)]),
+        Some(&working()),
+        now(),
+    );
     let digests = &plan.status.environments[0].fields[0].digests;
     assert_eq!(digests.len(), MAX_DIGESTS);
     assert_eq!((&digests[0], &digests[1]), (&digest("new"), &digest("0")));
@@ -88,7 +92,7 @@ fn the_live_value_stays_until_another_is_taken_in() {
         Outcome::KeySealed { key: "k".to_owned() },
         Outcome::Failed { cause: "c".to_owned() },
     ] {
-        let plan = plan(&before, &outcomes(&[("production", outcome.clone())]), &working(), now());
+        let plan = plan(&before, &outcomes(&[("production", outcome.clone())]), Some(&working()), now());
         assert_eq!(plan.status.environments, before.status.clone().unwrap().environments, "{outcome:?}");
         assert_eq!((plan.superseded, plan.removed), (vec![], vec![]), "{outcome:?}");
     }
@@ -97,7 +101,7 @@ fn the_live_value_stays_until_another_is_taken_in() {
 #[test]
 fn an_environment_that_is_no_longer_listed_goes_and_its_version_is_never_given_again() {
     let before = secret(&[environment("production", 7, &["p"]), environment("staging", 6, &["s"])]);
-    let plan = plan(&before, &outcomes(&[("staging", Outcome::NoBlob)]), &working(), now());
+    let plan = plan(&before, &outcomes(&[("staging", Outcome::NoBlob)]), Some(&working()), now());
     assert_eq!(plan.status.environments.len(), 1);
     assert_eq!(plan.status.environments[0].name, "staging");
     assert_eq!(
@@ -111,7 +115,7 @@ fn an_environment_that_is_no_longer_listed_goes_and_its_version_is_never_given_a
 fn a_secret_without_a_value_has_no_version() {
     let mut empty = secret(&[]);
     empty.status = None;
-    let plan = plan(&empty, &[], &working(), now());
+    let plan = plan(&empty, &[], Some(&working()), now());
     assert_eq!(plan.status.last_version, None);
     assert_eq!(condition(&plan, ConditionType::Ready).1, Reason::NoValue);
 }
@@ -145,8 +149,12 @@ fn ready_says_what_hinders_most_and_names_the_field() {
     ];
     for (production, staging, status, reason, part) in table {
         let before = secret(&[environment("production", 7, &["p"])]);
-        let plan =
-            plan(&before, &outcomes(&[("production", production), ("staging", staging)]), &working(), now());
+        let plan = plan(
+            &before,
+            &outcomes(&[("production", production), ("staging", staging)]),
+            Some(&working()),
+            now(),
+        );
         let (is, why, message) = condition(&plan, ConditionType::Ready);
         assert_eq!((is, why), (status, reason), "{message}");
         assert!(message.contains(part), "{message}");
@@ -161,12 +169,13 @@ fn a_live_value_whose_key_is_gone_is_marked_and_named_and_no_other() {
     let [other, no] = [BTreeSet::from(["kl-test-other".to_owned()]), BTreeSet::new()];
     // (keys that work, what came of production, production is marked, status, reason)
     let table = [
-        (&working(), Outcome::Live, false, True, Reason::Live),
-        (&other, Outcome::Live, true, False, Reason::KeySealed),
-        (&no, Outcome::NoBlob, true, False, Reason::KeySealed),
-        (&no, Outcome::Stale, true, False, Reason::KeySealed),
-        (&no, refused, true, False, Reason::KeySealed),
-        (&no, taken(8), false, True, Reason::Live),
+        (Some(&working()), Outcome::Live, false, True, Reason::Live),
+        (Some(&other), Outcome::Live, true, False, Reason::KeySealed),
+        (Some(&no), Outcome::NoBlob, true, False, Reason::KeySealed),
+        (Some(&no), Outcome::Stale, true, False, Reason::KeySealed),
+        (Some(&no), refused, true, False, Reason::KeySealed),
+        (Some(&no), taken(8), false, True, Reason::Live),
+        (None, Outcome::Live, false, True, Reason::Live),
     ];
     for (working, production, marked, status, reason) in table {
         let before = secret(&[environment("production", 7, &["p"])]);
@@ -188,7 +197,7 @@ fn a_source_that_is_behind_is_told_and_one_that_caught_up_is_in_sync() {
         (Outcome::NoBlob, ConditionStatus::False, Reason::InSync),
         (taken(8), ConditionStatus::False, Reason::InSync),
     ] {
-        let plan = plan(&before, &outcomes(&[("production", outcome)]), &working(), now());
+        let plan = plan(&before, &outcomes(&[("production", outcome)]), Some(&working()), now());
         let (is, why, message) = condition(&plan, ConditionType::SourceStale);
         assert_eq!((is, why), (status, reason), "{message}");
     }
@@ -196,9 +205,16 @@ fn a_source_that_is_behind_is_told_and_one_that_caught_up_is_in_sync() {
 
 #[test]
 fn a_plan_carried_out_plans_the_same_again() {
-    let mut secret = secret(&[]);
-    secret.status = Some(plan(&secret, &outcomes(&[("production", taken(8))]), &working(), now()).status);
     let later: Timestamp = "2026-03-03T00:00:00Z".parse().unwrap();
-    let again = plan(&secret, &outcomes(&[("production", Outcome::Live)]), &working(), later);
-    assert_eq!(Some(again.status), secret.status);
+    for working in [Some(&working()), Some(&BTreeSet::new()), None] {
+        let mut secret = secret(&[environment("production", 7, &["p"])]);
+        for at in [now(), later] {
+            let plan = plan(&secret, &outcomes(&[("production", Outcome::Live)]), working, at);
+            if at == later {
+                assert_eq!(Some(&plan.status), secret.status.as_ref(), "{working:?}");
+            }
+            secret.status = Some(plan.status);
+        }
+        assert!(working.is_none_or(|working| is_marked_by(&secret, working)), "{working:?}");
+    }
 }

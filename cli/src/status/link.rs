@@ -1,39 +1,31 @@
-//! The links of a chain: what each says of a call in one environment. Pure.
+//! One link of the chain, and what it says of a call in one environment. Pure.
 
 use std::fmt::Write as _;
 
-use anyhow::Result;
 use keylend_contract::refusal::Refusal;
 use keylend_crds::{
     Condition, Secret, SecretShare,
     condition::{ConditionStatus, ConditionType},
     secret::LinkedShare,
 };
-use serde_json::json;
-
-use crate::{Output, report::say};
-
-/// The links, in the order of a call.
-#[derive(Default)]
-pub(super) struct Chain(Vec<Link>);
 
 /// One link of the chain.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Link {
-    object: String,
-    standing: Standing,
-    message: String,
+    pub(super) object: String,
+    pub(super) standing: Standing,
+    pub(super) message: String,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Standing {
+pub(super) enum Standing {
     Permits,
     Refuses,
     Hidden,
 }
 
 impl Standing {
-    fn word(self) -> &'static str {
+    pub(super) fn word(self) -> &'static str {
         match self {
             Self::Permits => "permits",
             Self::Refuses => "refuses",
@@ -52,9 +44,8 @@ impl Link {
     }
 
     /// What `object` says of itself as a whole.
-    pub(super) fn ready(object: String, conditions: Option<&[Condition]>) -> Self {
-        let ready =
-            conditions.unwrap_or_default().iter().find(|condition| condition.type_ == ConditionType::Ready);
+    pub(super) fn ready(object: String, conditions: Option<&Vec<Condition>>) -> Self {
+        let ready = conditions.into_iter().flatten().find(|one| one.type_ == ConditionType::Ready);
         let Some(ready) = ready else {
             return Self::refusing(object, "the operator has not looked at it yet; is it running?");
         };
@@ -67,14 +58,17 @@ impl Link {
     pub(super) fn linked(object: String, secret: &Secret, link: &LinkedShare) -> Self {
         let ready = Self::of_secret(object, secret);
         match secret.accepted(link) {
-            Some(accepted) if accepted.refuses.is_none() => ready.but_here(&link.environment),
+            Some(accepted) if !accepted.refused => ready.but_here(&link.environment),
+            None if ready.standing == Standing::Permits => {
+                Self::refusing(ready.object, "the operator has not accepted the share yet; is it running?")
+            }
             Some(_) | None => ready,
         }
     }
 
     /// The share, and whether it lists what the route asks of it.
     pub(super) fn share(object: String, listed: Result<(), Refusal>, share: &SecretShare) -> Self {
-        let ready = Self::ready(object, share.status.as_ref().map(|status| &status.conditions[..]));
+        let ready = Self::ready(object, share.status.as_ref().map(|status| &status.conditions));
         match listed {
             Err(refusal) if ready.standing == Standing::Permits => {
                 Self::refusing(ready.object, &format!("{}: {refusal}", refusal.code()))
@@ -89,8 +83,8 @@ impl Link {
         match secret.live(environment) {
             Some(live) if live.key_sealed => {
                 let message = format!(
-                    "key_sealed: the key '{}', under which the value for environment '{environment}' is sealed, is disabled or gone; enable it again",
-                    live.key
+                    "key_sealed: the key '{}' of the value for environment '{environment}' is disabled or gone; enable it again",
+                    live.key.as_deref().unwrap_or_default()
                 );
                 Self::refusing(ready.object, &message)
             }
@@ -103,19 +97,19 @@ impl Link {
     }
 
     fn of_secret(object: String, secret: &Secret) -> Self {
-        Self::ready(object, secret.status.as_ref().map(|status| &status.conditions[..]))
+        Self::ready(object, secret.status.as_ref().map(|status| &status.conditions))
     }
 
-    /// The object lacks something, but not in `environment`.
+    /// What the object lacks refuses nothing in `environment`.
     fn but_here(self, environment: &str) -> Self {
         if self.standing != Standing::Refuses {
             return self;
         }
-        let message = format!("nothing is amiss in environment '{environment}'; {}", self.message);
+        let message = format!("calls in environment '{environment}' are not refused; {}", self.message);
         Self { standing: Standing::Permits, message, ..self }
     }
 
-    /// Says whose pods the share is for; all of the namespace where none are listed.
+    /// Says whose pods the share is for, unless it refuses all; all of the namespace where none are listed.
     pub(super) fn for_accounts(mut self, listed: Option<&[String]>) -> Self {
         if let Some(listed) = listed.filter(|_| self.standing != Standing::Refuses) {
             let _ = write!(self.message, "; for the service accounts {}", listed.join(", "));
@@ -124,43 +118,9 @@ impl Link {
     }
 }
 
-impl Chain {
-    pub(super) fn push(&mut self, link: Link) {
-        self.0.push(link);
-    }
-
-    pub(super) fn extend(&mut self, links: impl IntoIterator<Item = Link>) {
-        self.0.extend(links);
-    }
-
-    pub(super) fn refuses(&self) -> bool {
-        self.0.iter().any(|link| link.standing == Standing::Refuses)
-    }
-
-    pub(super) fn print(&self, output: Output) -> Result<()> {
-        match output {
-            Output::Text => {
-                let width = self.0.iter().map(|link| link.object.len()).max().unwrap_or(0);
-                for link in &self.0 {
-                    say(&format!("{:8}{:width$}  {}", link.standing.word(), link.object, link.message))?;
-                }
-            }
-            Output::Json => {
-                let links: Vec<_> = self
-                    .0
-                    .iter()
-                    .map(|link| json!({"object": link.object, "standing": link.standing.word(), "message": link.message}))
-                    .collect();
-                say(&json!(links).to_string())?;
-            }
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -185,25 +145,20 @@ mod tests {
     #[test]
     fn a_link_refuses_for_what_its_own_environment_lacks_alone() {
         let reference = json!({"namespace": "payments", "name": "partner"});
-        let accepted = |environment: &str, refuses: Option<&str>| {
-            let mut accepted = json!({"environment": environment, "shareRef": reference, "uid": "one"});
-            if let Some(refuses) = refuses {
-                accepted["refuses"] = json!(refuses);
-            }
-            accepted
+        let accepted = |environment: &str, refused: bool| {
+            json!({
+                "environment": environment, "shareRef": reference, "uid": "one", "refused": refused,
+            })
         };
         // (reason of Ready, what was accepted, standing)
         let table = [
-            ("Linked", vec![accepted("production", None)], "permits"),
+            ("Linked", vec![accepted("production", false)], "permits"),
+            ("Linked", vec![], "refuses"),
             ("ShareMissing", vec![], "refuses"),
-            ("ShareMissing", vec![accepted("staging", None)], "refuses"),
-            ("ShareMissing", vec![accepted("production", Some("ShareMissing"))], "refuses"),
-            ("ShareMissing", vec![accepted("production", None)], "permits"),
-            (
-                "RecipientChanged",
-                vec![accepted("staging", Some("RecipientChanged")), accepted("production", None)],
-                "permits",
-            ),
+            ("ShareMissing", vec![accepted("staging", false)], "refuses"),
+            ("ShareMissing", vec![accepted("production", true)], "refuses"),
+            ("ShareMissing", vec![accepted("production", false)], "permits"),
+            ("RecipientChanged", vec![accepted("staging", true), accepted("production", false)], "permits"),
         ];
         let link = json!({"environment": "production", "shareRef": reference});
         for (reason, shares, standing) in table {
@@ -212,7 +167,8 @@ mod tests {
             });
             let linked: LinkedShare = serde_json::from_value(link.clone()).unwrap();
             let link = Link::linked("secret a".to_owned(), &secret(object, reason), &linked);
-            assert_eq!(said(&link), (standing, true), "{reason} {shares:?}");
+            let said_so = reason != "Linked" || standing == "permits";
+            assert_eq!(said(&link), (standing, said_so), "{reason} {shares:?}");
         }
     }
 
