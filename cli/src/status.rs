@@ -25,14 +25,15 @@ use crate::{
 };
 
 const INJECTED: &str = "keylend.dev/injected=true";
+const SIDECAR: &str = "keylend-sidecar";
 /// A pod that has ended calls no more.
 const NOT_ENDED: &str = "status.phase!=Succeeded,status.phase!=Failed";
 
 /// Say what a route's chain looks like, and which link of it refuses
 ///
 /// Follows route, linked secret, share and the owner's secret as far as you may read them. Where the share lists service
-/// accounts, those of the namespace's injected pods are held against the list. Exits with 1 if a link refuses. Whether the
-/// addresses behind the upstream's name are approved shows in calls alone: it is the pod that resolves the name.
+/// accounts, those of the namespace's injected pods are held against the list. Exits with 1 if a link refuses. Of the upstream,
+/// only its name and port are looked at: whether its addresses are approved and its certificate is trusted shows in calls.
 #[derive(Args)]
 #[command(after_help = "Examples:
   kubectl keylend status stripe --namespace partner
@@ -41,7 +42,7 @@ pub(crate) struct Status {
     /// The route's name.
     #[arg(value_parser = argument::object_name)]
     route: String,
-    /// The service account of the pod that is asked about. Left out, those of every injected pod of the namespace are.
+    /// Ask for pods of this service account. Left out, for every injected pod of the namespace.
     #[arg(long, value_name = "NAME", value_parser = argument::object_name)]
     service_account: Option<String>,
 }
@@ -61,8 +62,7 @@ impl Status {
             format!("reading Route '{}' of namespace '{}'", self.route, cluster.namespace)
         })?;
         let asked = Asked { cluster: &cluster, route, service_account: self.service_account };
-        let conditions = route.status.as_ref().map(|status| &status.conditions);
-        let mut chain = vec![Link::ready(format!("route {}", self.route), conditions)];
+        let mut chain = vec![Link::route(route)];
         for name in secrets_of(route) {
             chain.extend(asked.follow(&name).await?);
         }
@@ -165,8 +165,11 @@ impl Asked<'_> {
 async fn accounts_of_injected_pods(pods: &Api<Pod>) -> kube::Result<Option<BTreeSet<String>>> {
     match pods.list(&ListParams::default().labels(INJECTED).fields(NOT_ENDED)).await {
         Ok(listed) => {
-            let accounts = listed.items.into_iter().filter_map(|pod| pod.spec?.service_account_name);
-            Ok(Some(accounts.collect()))
+            let pods = listed.items.into_iter().filter_map(|pod| pod.spec);
+            let injected = pods.filter(|pod| {
+                pod.init_containers.iter().flatten().any(|container| container.name == SIDECAR)
+            });
+            Ok(Some(injected.filter_map(|pod| pod.service_account_name).collect()))
         }
         Err(kube::Error::Api(status)) if status.is_forbidden() => Ok(None),
         Err(error) => Err(error),

@@ -93,6 +93,10 @@ fn a_second_service_account_of_the_namespace_is_refused_when_the_share_lists_the
     assert_eq!((call.status, call.refusal.as_str()), (403, "secret_unknown"), "{call:?}");
     assert_eq!(stage.upstream().hits().len(), hits);
     assert_eq!(first.call("/stripe/ok").status, 200);
+    stage.recipient.run(&["create", "serviceaccount", "third"]).expect_ok();
+    let mut labelled = pod::plain("labelled", "third", &["sleep", "inf"]);
+    labelled["metadata"]["labels"]["keylend.dev/injected"] = json!("true");
+    stage.recipient.apply(&labelled.to_string()).expect_ok();
     let status = |more: &[&str]| stage.recipient.run(&[&["keylend", "status", "stripe"], more].concat());
     let refuses = status(&[]);
     let named = "refuses service account second ";

@@ -4,10 +4,11 @@ use std::fmt::Write as _;
 
 use keylend_contract::refusal::Refusal;
 use keylend_crds::{
-    Condition, Secret, SecretShare,
+    Condition, Route, Secret, SecretShare,
     condition::{ConditionStatus, ConditionType},
     secret::LinkedShare,
 };
+use kube::{ResourceExt as _, core::ObjectMeta};
 
 /// One link of the chain.
 #[derive(Clone, Debug)]
@@ -43,8 +44,16 @@ impl Link {
         Self { object, standing: Standing::Hidden, message: message.to_owned() }
     }
 
-    /// What `object` says of itself as a whole.
-    pub(super) fn ready(object: String, conditions: Option<&Vec<Condition>>) -> Self {
+    pub(super) fn route(route: &Route) -> Self {
+        let conditions = route.status.as_ref().map(|status| &status.conditions);
+        Self::ready(format!("route {}", route.name_any()), &route.metadata, conditions)
+    }
+
+    /// What `object` says of itself as a whole, unless it is on its way out.
+    fn ready(object: String, metadata: &ObjectMeta, conditions: Option<&Vec<Condition>>) -> Self {
+        if is_going(metadata) {
+            return Self::refusing(object, "it is being deleted");
+        }
         let ready = conditions.into_iter().flatten().find(|one| one.type_ == ConditionType::Ready);
         let Some(ready) = ready else {
             return Self::refusing(object, "the operator has not looked at it yet; is it running?");
@@ -57,7 +66,7 @@ impl Link {
     /// The recipient's secret, for the environment of `link`: what its other environments lack refuses nothing here.
     pub(super) fn linked(object: String, secret: &Secret, link: &LinkedShare) -> Self {
         let ready = Self::of_secret(object, secret);
-        match secret.accepted(link) {
+        match secret.accepted(link).filter(|_| !is_going(&secret.metadata)) {
             Some(accepted) if !accepted.refused => ready.but_here(&link.environment),
             None if ready.standing == Standing::Permits => {
                 Self::refusing(ready.object, "the operator has not accepted the share yet; is it running?")
@@ -68,7 +77,8 @@ impl Link {
 
     /// The share, and whether it lists what the route asks of it.
     pub(super) fn share(object: String, listed: Result<(), Refusal>, share: &SecretShare) -> Self {
-        let ready = Self::ready(object, share.status.as_ref().map(|status| &status.conditions));
+        let ready =
+            Self::ready(object, &share.metadata, share.status.as_ref().map(|status| &status.conditions));
         match listed {
             Err(refusal) if ready.standing == Standing::Permits => {
                 Self::refusing(ready.object, &format!("{}: {refusal}", refusal.code()))
@@ -80,7 +90,7 @@ impl Link {
     /// The owner's secret, for `environment`: a live value serves, whatever else the secret lacks, unless its key is gone.
     pub(super) fn value(object: String, secret: &Secret, environment: &str) -> Self {
         let ready = Self::of_secret(object, secret);
-        match secret.live(environment) {
+        match secret.live(environment).filter(|_| !is_going(&secret.metadata)) {
             Some(live) if live.key_sealed => {
                 let message = format!(
                     "key_sealed: the key '{}' of the value for environment '{environment}' is disabled or gone; enable it again",
@@ -97,7 +107,7 @@ impl Link {
     }
 
     fn of_secret(object: String, secret: &Secret) -> Self {
-        Self::ready(object, secret.status.as_ref().map(|status| &status.conditions))
+        Self::ready(object, &secret.metadata, secret.status.as_ref().map(|status| &status.conditions))
     }
 
     /// What the object lacks refuses nothing in `environment`.
@@ -116,6 +126,10 @@ impl Link {
         }
         self
     }
+}
+
+fn is_going(metadata: &ObjectMeta) -> bool {
+    metadata.deletion_timestamp.is_some()
 }
 
 #[cfg(test)]
@@ -199,6 +213,40 @@ mod tests {
             assert_eq!(said(&link), expected, "{reason} {environments:?}");
             let named = link.message.starts_with("key_sealed: the key 'kl-test-key'");
             assert_eq!(named, expected == ("refuses", false) && reason == "KeySealed", "{}", link.message);
+        }
+    }
+
+    #[test]
+    fn what_is_being_deleted_refuses_whatever_it_says() {
+        let share =
+            json!({"environment": "production", "shareRef": {"namespace": "b", "name": "c"}, "uid": "one"});
+        let live = json!({"name": "production", "fields": [{
+            "name": "value", "version": 1, "wrapGeneration": 1, "updatedAt": "", "sealedAtMs": 1, "digests": [],
+        }]});
+        let object = json!({
+            "spec": {"type": "String", "environments": [{"name": "production"}]},
+            "status": {"environments": [live], "shares": [share]},
+        });
+        let mut secret = secret(object, "Live");
+        let link: LinkedShare = serde_json::from_value(share).unwrap();
+        let mut route: Route = serde_json::from_value(json!({
+            "apiVersion": "keylend.dev/v1alpha1", "kind": "Route", "metadata": {"name": "a"},
+            "spec": {"upstream": "https://api.example.com", "environment": "production", "headers": []},
+            "status": {"conditions": secret.status.as_ref().unwrap().conditions},
+        }))
+        .unwrap();
+        for standing in ["permits", "refuses"] {
+            let links = [
+                Link::route(&route),
+                Link::linked("b".to_owned(), &secret, &link),
+                Link::value("c".to_owned(), &secret, "production"),
+            ];
+            for link in links {
+                assert_eq!(said(&link), (standing, standing == "permits"), "{}", link.message);
+            }
+            secret.metadata.deletion_timestamp =
+                serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
+            route.metadata.deletion_timestamp = secret.metadata.deletion_timestamp.clone();
         }
     }
 

@@ -131,7 +131,8 @@ impl Wish {
     }
 }
 
-/// The share that `linked` stands for in `environment`: only one that was accepted, and as it was then.
+/// The share that `linked` stands for in `environment`: only one that was accepted, and as it was then. Where the link
+/// names a UID itself, that of no other share will do.
 fn accepted(
     name: &SecretName,
     linked: Option<&Secret>,
@@ -147,6 +148,9 @@ fn accepted(
     let wanted =
         link.shares.iter().find(|share| share.environment == environment.as_str()).ok_or_else(unset)?;
     let accepted = linked.accepted(wanted).ok_or_else(unknown)?;
+    if wanted.uid.as_ref().is_some_and(|uid| *uid != accepted.uid) {
+        return Err(Refusal::RecipientChanged { secret: name.written().to_owned() });
+    }
     Ok(WantedShare {
         name: name.clone(),
         pin: Pin { reference: accepted.share_ref.clone(), uid: accepted.uid.clone() },

@@ -86,6 +86,11 @@ const RECIPIENTS_SIDE: &[Fault] = &[
         |s| accepted(s).environment.push_str("-2"),
         "secret_unknown",
     ),
+    (
+        "the link names another share's uid",
+        |s| s.linked.as_mut().unwrap().spec.link.as_mut().unwrap().shares[0].uid = Some("another".into()),
+        "recipient_changed",
+    ),
 ];
 
 const OWNERS_SIDE: &[Fault] = &[
