@@ -32,8 +32,9 @@ const NOT_ENDED: &str = "status.phase!=Succeeded,status.phase!=Failed";
 /// Say what a route's chain looks like, and which link of it refuses
 ///
 /// Follows route, linked secret, share and the owner's secret as far as you may read them. Where the share lists service
-/// accounts, those of the namespace's injected pods are held against the list. Exits with 1 if a link refuses. Of the upstream,
-/// only its name and port are looked at: whether its addresses are approved and its certificate is trusted shows in calls.
+/// accounts, those of the namespace's injected pods are held against the list. Exits with 1 if a link refuses. Of the
+/// upstream, only its name and port are looked at: whether its addresses are approved and its certificate is trusted shows
+/// in calls.
 #[derive(Args)]
 #[command(after_help = "Examples:
   kubectl keylend status stripe --namespace partner

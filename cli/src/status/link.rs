@@ -87,7 +87,7 @@ impl Link {
         }
     }
 
-    /// The owner's secret, for `environment`: a live value serves, whatever else the secret lacks, unless its key is gone.
+    /// The owner's secret, for `environment`: its live value serves unless the key is gone, whatever else is lacking.
     pub(super) fn value(object: String, secret: &Secret, environment: &str) -> Self {
         let ready = Self::of_secret(object, secret);
         match secret.live(environment).filter(|_| !is_going(&secret.metadata)) {

@@ -61,8 +61,9 @@ fn a_pod_that_is_older_than_a_rule_on_making_pods_can_still_be_changed() {
         pod.to_string()
     });
     let create = |pod: &String| stage.recipient.run_with_input(&["create", "--filename=-"], pod);
-    let put_back = Undo::by(saved("validatingadmissionpolicybinding", "keylend-pod-shape"));
-    let lifted = ["delete", "validatingadmissionpolicybinding", "keylend-pod-shape"];
+    let (kind, name) = ("validatingadmissionpolicybinding", "keylend-pod-shape");
+    let put_back = Undo::by(saved(kind, name));
+    let lifted = ["delete", kind, name];
     Kubectl::admin("default").run(&lifted).expect_ok();
     for pod in &made {
         within(PROMISED, || if create(pod).ok { Ok(()) } else { Err("the rule still holds".to_owned()) });

@@ -90,7 +90,7 @@ pub fn controller(client: &Client, keys: &WorkingKeys) -> Controller<Secret> {
         .watches(Api::<DeserializeGuard<SecretShare>>::all(client.clone()), watch::config(), move |share| {
             linking(&secrets, &share.namespace().unwrap_or_default(), &share.name_any())
         })
-        .reconcile_all_on(keys.changes())
+        .reconcile_all_on(watch::changes(keys.subscribe()))
 }
 
 /// Runs until the process ends.

@@ -2,8 +2,9 @@
 //!
 //! Each wrap has its own key, HKDF-SHA256 over the key encryption key, a random salt and the binding, so there is no
 //! limit on how often one key wraps. The keys are read with `GET` at most once a second while in use and nothing older is
-//! used: that second is the delay of the owner's switch; whoever asks which keys work has them read anew. `local` does not withstand a dump of etcd, where its keys are.
-//! Must never be added: a longer memory, or making a key while anything is sealed under a lost one.
+//! used: that second is the delay of the owner's switch. Whoever asks which keys work has them read anew. `local` does not
+//! withstand a dump of etcd, where its keys are. Must never be added: a longer memory, or making a key while anything is
+//! sealed under a lost one.
 //!
 //! A wrapped key is `format 1 | key id 8 | salt 32 | nonce 12 | ciphertext and tag 48`. This format is for ever.
 

@@ -2,11 +2,9 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use futures_util::Stream;
 use tokio::sync::watch as channel;
 
 use crate::{
-    controllers::watch::changes,
     fault::with_causes,
     keys::{KeyProvider as _, local::LocalKeys},
 };
@@ -27,9 +25,10 @@ impl WorkingKeys {
         Self { keys, last: channel::Sender::new(None) }
     }
 
-    /// Something each time that a look saw what the one before had not.
-    pub fn changes(&self) -> impl Stream<Item = ()> + Send + use<> {
-        changes(self.last.subscribe())
+    /// Tells when a look saw something else than the one before.
+    #[must_use]
+    pub fn subscribe(&self) -> channel::Receiver<Option<BTreeSet<String>>> {
+        self.last.subscribe()
     }
 
     /// What the last look saw; nothing before the first.
