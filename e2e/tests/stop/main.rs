@@ -6,7 +6,9 @@ mod stopping;
 
 use std::time::Duration;
 
-use keylend_e2e::{Cut, Pod, Stage, condition, container::Paused, operator, wait::now};
+use keylend_e2e::{
+    Container, Cut, Pod, Stage, condition, container::Paused, eventually, operator, wait::now,
+};
 use stopping::{LONGEST_STOP, NO_ANSWER, Story, api_server, delete, expire, revoke};
 
 const VALUE: &str = "kl-test-57d3e0c1a9f4b268";
@@ -145,10 +147,21 @@ fn without_line(callers: &[Pod]) -> Vec<Cut> {
 
 /// Cuts the replica that the first caller asks off from the API server.
 fn cut_off(callers: &[Pod]) -> Cut {
-    Cut::between(&operator::replica_of(&callers[0]).container("operator"), &api_server())
+    hindered(callers, |replica| Cut::between(replica, &api_server()))
 }
 
 /// Has the replica that the first caller asks stand still.
 fn pause(callers: &[Pod]) -> Paused {
-    operator::replica_of(&callers[0]).container("operator").pause()
+    hindered(callers, Container::pause)
+}
+
+/// Hinders the replica that the first caller asks: it is still the same one afterwards, for a sidecar that finds its
+/// replica slow leaves it.
+fn hindered<H>(callers: &[Pod], hinder: impl Fn(&Container) -> H) -> H {
+    eventually(|| {
+        let replica = operator::replica_of(&callers[0]);
+        let hindrance = hinder(&replica.container("operator"));
+        let asked = operator::replica_of(&callers[0]).name;
+        if asked == replica.name { Ok(hindrance) } else { Err(format!("{asked} is asked now")) }
+    })
 }
