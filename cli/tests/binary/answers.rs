@@ -94,32 +94,31 @@ fn what_may_not_be_read_is_hidden_and_what_is_broken_is_told() {
     api.set(LINK, link);
     permit_everything(&api);
     permit_reading_links(&api);
-    let status = |user: &str| {
-        let run = User::new(&api.kubeconfig(user)).keylend(&["status", "stripe"]);
+    let status = |user: &str, arguments: &[&str]| {
+        let run = User::new(&api.kubeconfig(user)).keylend(&[&["status", "stripe"], arguments].concat());
         (run.code, run.stdout, run.stderr)
     };
-    let (code, printed, complaint) = status(RECIPIENT);
+    let (code, printed, complaint) = status(RECIPIENT, &[]);
     assert_eq!((code, complaint.as_str()), (0, ""), "{printed}");
     assert!(printed.contains("hidden  share payments/partner"), "{printed}");
-    let (code, printed, complaint) = status(ADMINISTRATOR);
+    let (code, printed, complaint) = status(ADMINISTRATOR, &[]);
     assert_eq!((code, complaint.as_str()), (1, ""), "{printed}");
     assert!(printed.contains("there is no such SecretShare"), "{printed}");
     let mut link = api.object(LINK).unwrap();
     link["status"]["shares"][0]["serviceAccounts"] = json!(["checkout"]);
     api.set(LINK, link);
-    let (code, printed, _) = status(RECIPIENT);
+    let (code, printed, _) = status(RECIPIENT, &[]);
     assert_eq!(code, 0, "{printed}");
     assert!(printed.contains("ask its owner; for the service accounts checkout"), "{printed}");
     assert!(printed.contains("hidden  injected pods"), "{printed}");
     for (account, expected) in [("checkout", 0), ("batch", 1)] {
-        let asked = ["status", "stripe", "--service-account", account];
-        let run = User::new(&api.kubeconfig(RECIPIENT)).keylend(&asked);
-        assert_eq!(run.code, expected, "{}", run.stdout);
+        let (code, printed, _) = status(RECIPIENT, &["--service-account", account]);
+        assert_eq!(code, expected, "{printed}");
         let named = "refuses service account batch   secret_unknown: share payments/partner does not list it";
-        assert_eq!(run.stdout.contains(named), expected == 1, "{}", run.stdout);
+        assert_eq!(printed.contains(named), expected == 1, "{printed}");
     }
     api.spoil(SHARE);
-    let (code, printed, complaint) = status(ADMINISTRATOR);
+    let (code, printed, complaint) = status(ADMINISTRATOR, &[]);
     let told = format!("error: reading share payments/partner: {}\n", api.refusal(SHARE));
     assert_eq!((code, printed, complaint), (1, String::new(), told));
 }
