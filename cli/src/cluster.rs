@@ -110,5 +110,5 @@ async fn config(global: &Global) -> Result<Config> {
 
 /// Reads sealing keys as they are published or were saved.
 pub(crate) fn parse_keys(text: &str) -> Result<SealingKeys> {
-    serde_json::from_str(text).ok().context("these are not sealing keys; fetch them with 'kubectl get configmap keylend-sealing-keys --namespace keylend-system --output jsonpath={.data.keys\\.json}'")
+    serde_json::from_str(text).ok().context("these are not sealing keys; fetch them with 'kubectl get configmap keylend-sealing-keys --namespace keylend-system --output \"jsonpath={.data.keys\\.json}\"'")
 }

@@ -31,6 +31,14 @@ pub(crate) fn say(line: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// `text` of an object, which others wrote, for one line of a terminal: what would control it stands escaped.
+pub(crate) fn one_line(text: &str) -> String {
+    let shown = |character: char| {
+        if character.is_control() { character.escape_default().to_string() } else { character.to_string() }
+    };
+    text.chars().map(shown).collect()
+}
+
 /// Writes an `error` or a `warning`; there is nobody to tell if that fails.
 pub(crate) fn complain(output: Output, kind: &str, complaint: &str) {
     let line = match output {
@@ -98,4 +106,14 @@ pub(crate) async fn sentence(global: &Global, error: &anyhow::Error) -> String {
         }
     }
     causes.join(": ") + advice
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_others_wrote_controls_a_terminal_or_makes_a_line_of_its_own() {
+        assert_eq!(one_line("a\u{1b}[2J\npermits \u{9b}b \u{e9}"), "a\\u{1b}[2J\\npermits \\u{9b}b \u{e9}");
+    }
 }

@@ -21,7 +21,7 @@ use self::link::{Link, Standing};
 use crate::{
     Global, Output, argument,
     cluster::{Cluster, Seen, see},
-    report::say,
+    report::{one_line, say},
 };
 
 const INJECTED: &str = "keylend.dev/injected=true";
@@ -194,7 +194,8 @@ fn print(chain: &[Link], output: Output) -> Result<()> {
         Output::Text => {
             let width = chain.iter().map(|link| link.object.len()).max().unwrap_or(0);
             for link in chain {
-                say(&format!("{:8}{:width$}  {}", link.standing.word(), link.object, link.message))?;
+                let message = one_line(&link.message);
+                say(&format!("{:8}{:width$}  {message}", link.standing.word(), link.object))?;
             }
         }
         Output::Json => {

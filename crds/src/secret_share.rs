@@ -107,6 +107,7 @@ pub struct NamespaceRecipient {
     pub uid: Option<String>,
     /// The service accounts that may use it; left out, every one of the namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = ("self.all(name, name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$'))", "a service account's name is lower-case letters, digits, inner hyphens and inner dots"))]
     #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 253)))]
     pub service_accounts: Option<Vec<String>>,
 }

@@ -106,6 +106,11 @@ fn malformed_links() -> Malformed {
 fn malformed_shares() -> Malformed {
     vec![
         (
+            "/spec/recipient/namespace/serviceAccounts",
+            json!(["checkout", "a\u{1b}[2J"]),
+            "a service account's name is lower-case letters, digits",
+        ),
+        (
             "/spec/access",
             json!("CanView"),
             r#"spec.access: Unsupported value: "CanView": supported values: "UseOnly""#,
