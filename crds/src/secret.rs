@@ -253,8 +253,8 @@ pub struct AcceptedShare {
     /// The share's UID when it was accepted.
     #[schemars(length(min = 1, max = 63))]
     pub uid: String,
-    /// The service accounts of this namespace that the share listed when it was last seen; left out, every one. The
-    /// others are not told when the share is stopped.
+    /// The service accounts of this namespace that the share listed when it was last seen; left out, every one. A
+    /// call of another is not told that the share was stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 253)))]
     pub service_accounts: Option<Vec<String>>,

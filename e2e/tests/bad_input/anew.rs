@@ -15,11 +15,20 @@ fn a_namespace_created_anew_under_its_name_is_another_recipient() {
     stage.recipient.run(&["rollout", "status", "deployment/checkout", "--timeout=90s"]).expect_ok();
     let caller = stage.app();
     changed(&stage, &caller);
+    let said = condition::ready_because(&stage.recipient, "keylendsecret", SECRET, "RecipientChanged");
+    assert!(said.contains("its owner confirms this one in spec.recipient.namespace.uid"), "{said}");
+    let pin = &stage.recipient.json("keylendsecret", SECRET)["status"]["shares"][0];
+    assert!(pin["refused"] == true && pin["serviceAccounts"].is_null(), "{pin}");
 
     let said = condition::ready_because(&stage.owner, "secretshare", "partner", "RecipientChanged");
     let uid = told(&said, "spec.recipient.namespace.uid: ", "set this field to ");
     stage.patch_share(&json!({"recipient": {"namespace": {"uid": uid}}}));
     stage.wait_until_injected(&caller);
+    let pin = eventually(|| {
+        let pin = stage.recipient.json("keylendsecret", SECRET)["status"]["shares"][0].clone();
+        if pin["refused"].is_null() { Ok(pin) } else { Err(pin.to_string()) }
+    });
+    assert_eq!(pin["serviceAccounts"], json!(["checkout"]));
 }
 
 #[test]

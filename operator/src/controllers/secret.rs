@@ -8,6 +8,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client, ResourceExt as _,
     core::DeserializeGuard,
@@ -24,7 +25,10 @@ use keylend_crds::{
     secret::{LinkedShare, SecretType},
 };
 
-use self::value::{Plan, Pointer};
+use self::{
+    link::Recipient,
+    value::{Plan, Pointer},
+};
 use super::{
     apply::{Outcome as Written, add_finalizer, drop_finalizer, has_finalizer, patch_status},
     tell::{News, Teller},
@@ -114,7 +118,11 @@ async fn look_at(secret: &Secret, context: &Context, now: Timestamp) -> Result<A
     match secret.spec.type_ {
         SecretType::Linked => {
             let found = named_shares(secret, &context.client).await?;
-            let status = link::plan(secret, &found, now);
+            let name = &secret.namespace().unwrap_or_default();
+            let namespaces: Api<Namespace> = Api::all(context.client.clone());
+            let namespace = namespaces.get_metadata_opt(name).await?;
+            let uid = &namespace.and_then(|found| found.metadata.uid).unwrap_or_default();
+            let status = link::plan(secret, Recipient { name, uid }, &found, now);
             let written = write_status(&secrets, secret, &status).await?;
             if written == Written::Written {
                 tell(secret, &status, &[], context);

@@ -1,8 +1,11 @@
 //! What a linked secret makes of the share it names: the one that was accepted, and no other of its name.
 
+use keylend_crds::SecretShareStatus;
 use serde_json::{Value, json};
 
 use super::*;
+
+const PARTNER: Recipient<'static> = Recipient { name: "partner", uid: "ours" };
 
 fn linked(accepted: Option<&str>, uid: Option<&str>) -> Secret {
     let reference = json!({ "namespace": "payments", "name": "partner" });
@@ -44,7 +47,7 @@ fn going(mut share: SecretShare) -> SecretShare {
 
 fn planned(secret: &Secret, share: Option<SecretShare>) -> SecretStatus {
     let link = secret.spec.link.clone().unwrap().shares.remove(0);
-    plan(secret, &[(link, share)], "2026-02-02T00:00:00Z".parse().unwrap())
+    plan(secret, PARTNER, &[(link, share)], "2026-02-02T00:00:00Z".parse().unwrap())
 }
 
 #[test]
@@ -65,7 +68,7 @@ fn a_link_accepts_the_share_it_finds_and_no_other_one_of_that_name() {
         (None, None, Some(share("one", "other")), None, Reason::ShareMissing),
         (Some("one"), None, Some(share("one", "other")), Some("one"), Reason::ShareMissing),
         (None, None, one().map(going), None, Reason::ShareMissing),
-        (Some("one"), None, one().map(going), Some("one"), Reason::Linked),
+        (Some("one"), None, one().map(going), Some("one"), Reason::Stopped),
     ];
     for (at, (before, uid, found, after, reason)) in table.into_iter().enumerate() {
         let status = planned(&linked(before, uid), found);
@@ -74,6 +77,59 @@ fn a_link_accepts_the_share_it_finds_and_no_other_one_of_that_name() {
         let is_ready = status.conditions[0].status == ConditionStatus::True;
         assert_eq!(is_ready, reason == Reason::Linked, "row {at}");
         assert_eq!(status.observed_generation, Some(3));
+    }
+}
+
+#[test]
+fn a_share_that_was_stopped_is_told_and_so_is_its_end() {
+    let stopped = |specification: Value, on_record: bool| {
+        let mut share = serde_json::to_value(share("one", "partner")).unwrap();
+        share["spec"].as_object_mut().unwrap().extend(specification.as_object().unwrap().clone());
+        if on_record {
+            share["status"]["conditions"] = json!([{
+                "type": "Revoked", "status": "False", "reason": "Stopping", "message": "",
+                "observedGeneration": 0, "lastTransitionTime": "2026-01-01T00:00:00Z",
+            }]);
+        }
+        planned(&linked(Some("one"), None), Some(serde_json::from_value(share).unwrap()))
+    };
+    let past = "2026-01-01T00:00:00Z";
+    // (specification, an expiry is on record, reason)
+    for (specification, on_record, reason) in [
+        (json!({ "revoked": true }), false, Reason::Stopped),
+        (json!({ "expiresAt": past }), true, Reason::Expired),
+        (json!({ "expiresAt": past }), false, Reason::Linked),
+        (json!({ "expiresAt": "2026-03-03T00:00:00Z" }), false, Reason::Linked),
+    ] {
+        let status = stopped(specification, on_record);
+        let told = (status.shares[0].refused, status.conditions[0].reason);
+        assert_eq!(told, (reason != Reason::Linked, reason));
+    }
+}
+
+#[test]
+fn whom_a_share_lists_in_another_namespace_of_this_name_is_not_told() {
+    let accounts = Some(vec!["checkout".to_owned()]);
+    // (the UID that its owner wrote, the one pinned at first acceptance, whom it lists is told)
+    for (specified, pinned, told) in [
+        (None, None, true),
+        (Some("ours"), None, true),
+        (None, Some("ours"), true),
+        (Some("ours"), Some("theirs"), true),
+        (Some("theirs"), None, false),
+        (None, Some("theirs"), false),
+        (Some("theirs"), Some("ours"), false),
+    ] {
+        let mut share = share("one", "partner");
+        share.spec.recipient.namespace.service_accounts.clone_from(&accounts);
+        share.spec.recipient.namespace.uid = specified.map(ToOwned::to_owned);
+        let pinned = pinned.map(ToOwned::to_owned);
+        share.status = Some(SecretShareStatus { recipient_namespace_uid: pinned, ..Default::default() });
+        let status = planned(&linked(None, None), Some(share));
+        let [pin] = &status.shares[..] else { panic!("{:?}", status.shares) };
+        assert_eq!((&pin.service_accounts, pin.refused), (&accounts.clone().filter(|_| told), !told));
+        let reason = if told { Reason::Linked } else { Reason::RecipientChanged };
+        assert_eq!(status.conditions[0].reason, reason);
     }
 }
 
@@ -136,7 +192,7 @@ fn which_of_a_link_s_environments_are_refused_stands_beside_each() {
     ];
     for (found, refused, reason) in table {
         let found = [(link.clone(), found), (elsewhere.clone(), one())];
-        let status = plan(&secret, &found, "2026-02-02T00:00:00Z".parse().unwrap());
+        let status = plan(&secret, PARTNER, &found, "2026-02-02T00:00:00Z".parse().unwrap());
         let beside: Vec<_> = status.shares.iter().map(|pin| pin.refused).collect();
         assert_eq!((beside, status.conditions[0].reason), (vec![refused, true], reason));
         let message = &status.conditions[0].message;
