@@ -84,6 +84,15 @@ pub enum Access {
     UseOnly,
 }
 
+impl SecretShare {
+    /// The UID of the namespace it is meant for: as its owner wrote it, or else as pinned at first acceptance.
+    #[must_use]
+    pub fn recipient_namespace_uid(&self) -> Option<&str> {
+        let pinned = || self.status.as_ref()?.recipient_namespace_uid.as_deref();
+        self.spec.recipient.namespace.uid.as_deref().or_else(pinned)
+    }
+}
+
 /// Who may use a share.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -6,7 +6,8 @@ use std::{
 };
 
 use futures_util::{FutureExt as _, future};
-use kube::Client;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, Client};
 use tokio::sync::watch as channel;
 
 use self::tell::Teller;
@@ -75,4 +76,10 @@ pub fn build(
     ];
     let running = Box::pin(future::join_all(running).map(|_| ()));
     Controllers { watched, running, guards }
+}
+
+/// The UID of the namespace `name`, read afresh: the watches may be behind.
+async fn namespace_uid(client: &Client, name: &str) -> kube::Result<Option<String>> {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    Ok(namespaces.get_metadata_opt(name).await?.and_then(|found| found.metadata.uid))
 }

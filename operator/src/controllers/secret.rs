@@ -8,7 +8,6 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client, ResourceExt as _,
     core::DeserializeGuard,
@@ -31,6 +30,7 @@ use self::{
 };
 use super::{
     apply::{Outcome as Written, add_finalizer, drop_finalizer, has_finalizer, patch_status},
+    namespace_uid,
     tell::{News, Teller},
     watch,
 };
@@ -119,9 +119,7 @@ async fn look_at(secret: &Secret, context: &Context, now: Timestamp) -> Result<A
         SecretType::Linked => {
             let found = named_shares(secret, &context.client).await?;
             let name = &secret.namespace().unwrap_or_default();
-            let namespaces: Api<Namespace> = Api::all(context.client.clone());
-            let namespace = namespaces.get_metadata_opt(name).await?;
-            let uid = &namespace.and_then(|found| found.metadata.uid).unwrap_or_default();
+            let uid = &namespace_uid(&context.client, name).await?.unwrap_or_default();
             let status = link::plan(secret, Recipient { name, uid }, &found, now);
             let written = write_status(&secrets, secret, &status).await?;
             if written == Written::Written {

@@ -11,7 +11,6 @@ use std::{
 };
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Namespace;
 use keylend_crds::{Reason, STOP_FINALIZER, Secret, SecretShare, secret::ShareReference};
 use kube::{
     Api, Client, ResourceExt as _,
@@ -27,6 +26,7 @@ use kube::{
 use self::plan::{Plan, Progress, Step, View, plan};
 use super::{
     apply::{Outcome, add_finalizer, drop_finalizer, patch_status},
+    namespace_uid,
     tell::{News, Teller, named},
     watch,
 };
@@ -187,13 +187,11 @@ impl Context {
             let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &namespace);
             secrets.get_opt(&share.spec.secret_ref.name).await?.map(Arc::new)
         };
-        let pinned =
-            recipient.uid.is_some() || status.is_some_and(|status| status.recipient_namespace_uid.is_some());
+        let pinned = share.recipient_namespace_uid().is_some();
         let namespace_uid = if pinned || !accepted {
             world.namespace_uid(&recipient.name)
         } else {
-            let namespaces: Api<Namespace> = Api::all(self.client.clone());
-            namespaces.get_metadata_opt(&recipient.name).await?.and_then(|found| found.metadata.uid)
+            namespace_uid(&self.client, &recipient.name).await?
         };
         Ok(Seen { secret, namespace_uid, accepted })
     }

@@ -229,8 +229,7 @@ impl Case<'_> {
         if !listed {
             return Err(unknown());
         }
-        let pinned = share.status.as_ref().and_then(|status| status.recipient_namespace_uid.as_deref());
-        let namespace = recipient.uid.as_deref().or(pinned);
+        let namespace = share.recipient_namespace_uid();
         if namespace.is_some_and(|uid| uid != self.caller.namespace_uid()) { Err(anew()) } else { Ok(share) }
     }
 
@@ -255,11 +254,11 @@ impl Case<'_> {
     fn taken_charge_of<'a>(&self, share: &'a SecretShare) -> Result<&'a str, Refusal> {
         let held = share.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == STOP_FINALIZER);
         let status = share.status.as_ref().filter(|_| held);
-        let recipient = status.and_then(|status| {
-            share.spec.recipient.namespace.uid.as_ref().or(status.recipient_namespace_uid.as_ref())
-        });
         let secret = status.and_then(|status| status.secret_uid.as_deref());
-        recipient.and(secret).ok_or_else(|| Refusal::SharePending { secret: self.name() })
+        share
+            .recipient_namespace_uid()
+            .and(secret)
+            .ok_or_else(|| Refusal::SharePending { secret: self.name() })
     }
 
     /// The share's secret, if it is still the one that was pinned.

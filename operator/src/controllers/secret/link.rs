@@ -89,9 +89,7 @@ fn complaint(
         None if share.metadata.deletion_timestamp.is_some() => return Some(Complaint::Missing),
         Some(_) | None => {}
     }
-    let pinned = share.status.as_ref().and_then(|status| status.recipient_namespace_uid.as_deref());
-    let meant = share.spec.recipient.namespace.uid.as_deref().or(pinned);
-    if meant.is_some_and(|meant| meant != uid) {
+    if share.recipient_namespace_uid().is_some_and(|meant| meant != uid) {
         return Some(Complaint::OtherNamespace);
     }
     // Replicas whose clocks differ would otherwise contradict each other.
